@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// What every binding does: arrays to pointers, the GIL released, pieces shared over threads. Arguments
+// were checked in Python (_check.py); what is tested here would be a mistake of bitmill's own.
+#pragma once
+#include "../cpu.hpp"
+#include "../parallel.hpp"
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+namespace bitmill::bind {
+
+namespace py = pybind11;
+
+void add_ranges(py::module_& m);
+void add_affine(py::module_& m);
+void add_columns(py::module_& m);
+void add_pack(py::module_& m);
+void add_convert(py::module_& m);
+void add_errors(py::module_& m);
+
+inline int64_t item_size(Float type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
+
+inline void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+// The memory of a C-contiguous array of `count` items of this size.
+inline const char* input(const py::array& a, int64_t count, int64_t size) {
+  require((a.flags() & py::array::c_style) && a.itemsize() == size && a.size() == count,
+          "bitmill._core: an input is not the array that was announced");
+  return static_cast<const char*>(a.data());
+}
+inline char* output(py::array& a, int64_t count, int64_t size) {
+  input(a, count, size);
+  return static_cast<char*>(a.mutable_data());
+}
+// The same for arrays that may be None.
+inline char* optional(const py::object& a, int64_t count, int64_t size, bool writable) {
+  if (a.is_none()) return nullptr;
+  py::array array = py::cast<py::array>(a);
+  return writable ? output(array, count, size) : const_cast<char*>(input(array, count, size));
+}
+
+// task(i) for every piece, without the GIL; a pending exception (Ctrl-C) is raised at the end.
+void run(int64_t count, int64_t bytes, int threads, Task task);
+
+} // namespace bitmill::bind

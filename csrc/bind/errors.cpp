@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// Binding of the error sums: blocks in parallel, then their sums in index order.
+#include "bind.hpp"
+#include <memory>
+
+namespace bitmill::bind {
+namespace {
+
+constexpr int64_t kBlock = 4096;
+
+// `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs.
+void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, int64_t cols,
+                py::array& out, int threads) {
+  const Float t = (Float)type;
+  const int64_t size = item_size(t), per_row = (cols + kBlock - 1) / kBlock;
+  const char* a = input(x, rows * cols, size);
+  const float* b = (const float*)input(y, rows * cols, 4);
+  double* to = (double*)output(out, 5 * rows, 8);
+  const auto kernel = kernels().errors->error_sums[t];
+  const std::unique_ptr<BlockSums[]> blocks(new BlockSums[(size_t)(rows * per_row)]);
+  run(rows * per_row, rows * cols * (size + 4), threads, [&](int64_t i) {
+    const int64_t col = i % per_row * kBlock, at = i / per_row * cols + col;
+    kernel(a + at * size, b + at, std::min(kBlock, cols - col), &blocks[(size_t)i]);
+  });
+  for (int64_t row = 0; row < rows; ++row) {
+    BlockSums sum{};
+    for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) {
+      const BlockSums& block = blocks[(size_t)i];
+      sum.xx += block.xx;
+      sum.yy += block.yy;
+      sum.xy += block.xy;
+      sum.dd += block.dd;
+      if (block.max_abs > sum.max_abs) sum.max_abs = block.max_abs;
+    }
+    const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, sum.max_abs};
+    for (int64_t k = 0; k < 5; ++k) to[k * rows + row] = values[k];
+  }
+}
+
+} // namespace
+
+void add_errors(py::module_& m) {
+  using py::arg;
+  m.def("error_sums", &error_sums, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
+        arg("rows"), arg("cols"), arg("out").noconvert(), arg("threads"));
+}
+
+} // namespace bitmill::bind

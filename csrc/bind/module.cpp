@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// The module bitmill._core: ISA control, the names of the kernels, and one group of functions a family.
+#include "bind.hpp"
+#include <pybind11/stl.h>
+
+namespace bitmill::bind {
+namespace {
+
+unsigned long main_thread = 0;
+
+bool signal_pending() {
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+std::vector<std::string> kernel_names() {
+#define BITMILL_NAME(variants, name, arguments) #name,
+  return {
+#define RANGES BITMILL_NAME
+#define AFFINE BITMILL_NAME
+#define COLUMNS BITMILL_NAME
+#define PACK BITMILL_NAME
+#define CONVERT BITMILL_NAME
+#define ERRORS BITMILL_NAME
+#include "../kernels.def"
+  };
+#undef BITMILL_NAME
+}
+
+} // namespace
+
+void remember_main_thread() {
+  const py::object main = py::module_::import("threading").attr("main_thread")();
+  main_thread = py::cast<unsigned long>(main.attr("ident"));
+}
+
+void run(int64_t count, int64_t bytes, int threads, Task task) {
+  // Python runs signal handlers on its main thread alone. Others do not even ask: at interpreter exit
+  // a daemon thread that asks for the GIL is ended on the spot, with its helpers still running.
+  const bool asks = PyThread_get_thread_ident() == main_thread;
+  bool finished;
+  {
+    py::gil_scoped_release release;
+    finished = run_parallel(count, bytes, threads, task, asks ? signal_pending : nullptr);
+  }
+  if (!finished) throw py::error_already_set();
+}
+
+} // namespace bitmill::bind
+
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+  using namespace bitmill;
+  m.doc() = "private; use bitmill";
+  try {
+    choose_isa_at_import();
+  } catch (const std::invalid_argument& error) {
+    throw pybind11::import_error(error.what());
+  }
+  bind::remember_main_thread();
+  m.def("isa", &active_isa);
+  m.def("isas", &usable_isas);
+  m.def("use_isa", &use_isa, pybind11::arg("name"));
+  m.def("kernel_names", &bind::kernel_names);
+  bind::add_ranges(m);
+  bind::add_affine(m);
+  bind::add_columns(m);
+  bind::add_pack(m);
+  bind::add_convert(m);
+  bind::add_errors(m);
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+// The verbs of simd.hpp for AVX2 with F16C, BMI, LZCNT and MOVBE (x86-64-v3): two registers each.
+#pragma once
+#include <immintrin.h>
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+struct f32x16 {
+  __m256 a, b;
+};
+struct i32x16 {
+  __m256i a, b;
+};
+struct f64x16 {
+  __m256d a, b, c, d;
+};
+
+constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+// AVX2 has no masks for 8- and 16-bit elements: partial vectors go through 16 elements of stack.
+template <class T> struct Padded {
+  T at[16];
+  BITMILL_INLINE Padded(const T* p, int64_t n) {
+    memset(at, 0, sizeof at);
+    memcpy(at, p, (size_t)n * sizeof(T));
+  }
+};
+
+BITMILL_INLINE f32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+BITMILL_INLINE f32x16 load(const f16* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
+          _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE __m256 from_bf16(__m128i x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+}
+BITMILL_INLINE f32x16 load(const bf16* p) {
+  return {from_bf16(_mm_loadu_si128((const __m128i*)p)),
+          from_bf16(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE __m256 from_f64(const double* p) {
+  return _mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)),
+                         _mm256_cvtpd_ps(_mm256_loadu_pd(p)));
+}
+BITMILL_INLINE f32x16 load(const double* p) { return {from_f64(p), from_f64(p + 8)}; }
+template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
+  return load(Padded<T>(p, n).at);
+}
+
+BITMILL_INLINE f64x16 to_f64(f32x16 x) {
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
+          _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
+}
+// The low halves of 16 lanes, in order.
+BITMILL_INLINE __m256i low_halves(__m256i a, __m256i b) {
+  const __m256i low = _mm256_set1_epi32(0xffff);
+  const __m256i mixed = _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
+  return _mm256_permute4x64_epi64(mixed, 0xd8);
+}
+BITMILL_INLINE __m256i to_bf16_lanes(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x), high = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_srli_epi32(
+      _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
+  const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(rounded, quiet, nan);
+}
+BITMILL_INLINE void store(float* p, f32x16 x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+BITMILL_INLINE void store(f16* p, f32x16 x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x.a, kNearest));
+  _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(x.b, kNearest));
+}
+BITMILL_INLINE void store(bf16* p, f32x16 x) {
+  _mm256_storeu_si256((__m256i*)p, low_halves(to_bf16_lanes(x.a), to_bf16_lanes(x.b)));
+}
+BITMILL_INLINE void store(double* p, f32x16 x) {
+  const f64x16 wide = to_f64(x);
+  _mm256_storeu_pd(p, wide.a);
+  _mm256_storeu_pd(p + 4, wide.b);
+  _mm256_storeu_pd(p + 8, wide.c);
+  _mm256_storeu_pd(p + 12, wide.d);
+}
+template <class T> BITMILL_INLINE void store(T* p, f32x16 x, int64_t n) {
+  T all[16];
+  store(all, x);
+  memcpy(p, all, (size_t)n * sizeof(T));
+}
+
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)),
+          _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) {
+  return load_u8(Padded<uint8_t>(p, n).at);
+}
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p) {
+  return {_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)),
+          _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
+  return load_u16(Padded<uint16_t>(p, n).at);
+}
+BITMILL_INLINE i32x16 load_i32(const int32_t* p) {
+  return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 8))};
+}
+BITMILL_INLINE i32x16 load_i32(const int32_t* p, int64_t n) {
+  return load_i32(Padded<int32_t>(p, n).at);
+}
+BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x) {
+  const __m256i low = _mm256_set1_epi32(0xff);
+  const __m256i halves = low_halves(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
+  _mm_storeu_si128((__m128i*)p, _mm_packus_epi16(_mm256_castsi256_si128(halves),
+                                                 _mm256_extracti128_si256(halves, 1)));
+}
+BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n) {
+  uint8_t all[16];
+  store_u8(all, x);
+  memcpy(p, all, (size_t)n);
+}
+BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x) {
+  _mm256_storeu_si256((__m256i*)p, low_halves(x.a, x.b));
+}
+BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x, int64_t n) {
+  uint16_t all[16];
+  store_u16(all, x);
+  memcpy(p, all, (size_t)n * 2);
+}
+
+BITMILL_INLINE f32x16 splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+BITMILL_INLINE i32x16 splat(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+BITMILL_INLINE i32x16 bits_of(f32x16 x) {
+  return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
+}
+BITMILL_INLINE f32x16 float_of(i32x16 x) {
+  return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
+}
+
+// One verb on both halves.
+#define BITMILL_BOTH(type, verb, instruction)                                                      \
+  BITMILL_INLINE type verb(type x, type y) { return {instruction(x.a, y.a), instruction(x.b, y.b)}; }
+BITMILL_BOTH(f32x16, add, _mm256_add_ps)
+BITMILL_BOTH(f32x16, sub, _mm256_sub_ps)
+BITMILL_BOTH(f32x16, mul, _mm256_mul_ps)
+BITMILL_BOTH(f32x16, div, _mm256_div_ps)
+BITMILL_BOTH(f32x16, min, _mm256_min_ps)
+BITMILL_BOTH(f32x16, max, _mm256_max_ps)
+BITMILL_BOTH(i32x16, add, _mm256_add_epi32)
+BITMILL_BOTH(i32x16, sub, _mm256_sub_epi32)
+BITMILL_BOTH(i32x16, min, _mm256_min_epi32)
+BITMILL_BOTH(i32x16, max, _mm256_max_epi32)
+BITMILL_BOTH(i32x16, and_, _mm256_and_si256)
+BITMILL_BOTH(i32x16, xor_, _mm256_xor_si256)
+#undef BITMILL_BOTH
+
+BITMILL_INLINE i32x16 sign_mask(i32x16 x) {
+  return {_mm256_srai_epi32(x.a, 31), _mm256_srai_epi32(x.b, 31)};
+}
+BITMILL_INLINE i32x16 to_i32(f32x16 x) { // rounded by the immediate, then converted exactly
+  return {_mm256_cvttps_epi32(_mm256_round_ps(x.a, kNearest)),
+          _mm256_cvttps_epi32(_mm256_round_ps(x.b, kNearest))};
+}
+BITMILL_INLINE f32x16 to_f32(i32x16 x) {
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+
+// One verb on the four registers of a double vector.
+#define BITMILL_FOUR(verb, instruction)                                                            \
+  BITMILL_INLINE f64x16 verb(f64x16 x, f64x16 y) {                                                 \
+    return {instruction(x.a, y.a), instruction(x.b, y.b), instruction(x.c, y.c),                   \
+            instruction(x.d, y.d)};                                                                \
+  }
+BITMILL_FOUR(add, _mm256_add_pd)
+BITMILL_FOUR(sub, _mm256_sub_pd)
+BITMILL_FOUR(mul, _mm256_mul_pd)
+BITMILL_FOUR(max, _mm256_max_pd)
+#undef BITMILL_FOUR
+
+BITMILL_INLINE f64x16 splat_f64(double x) {
+  const __m256d v = _mm256_set1_pd(x);
+  return {v, v, v, v};
+}
+BITMILL_INLINE f64x16 abs(f64x16 x) {
+  const __m256d sign = _mm256_set1_pd(-0.0);
+  return {_mm256_andnot_pd(sign, x.a), _mm256_andnot_pd(sign, x.b), _mm256_andnot_pd(sign, x.c),
+          _mm256_andnot_pd(sign, x.d)};
+}
+
+BITMILL_INLINE int32_t reduce_max(i32x16 x) {
+  const __m256i eight = _mm256_max_epi32(x.a, x.b);
+  __m128i r = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  r = _mm_max_epi32(r, _mm_shuffle_epi32(r, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(r, _mm_shuffle_epi32(r, 0xb1)));
+}
+BITMILL_INLINE int32_t reduce_min(i32x16 x) {
+  const __m256i eight = _mm256_min_epi32(x.a, x.b);
+  __m128i r = _mm_min_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  r = _mm_min_epi32(r, _mm_shuffle_epi32(r, 0x4e));
+  return _mm_cvtsi128_si32(_mm_min_epi32(r, _mm_shuffle_epi32(r, 0xb1)));
+}
+BITMILL_INLINE double reduce_max(f64x16 x) {
+  const __m256d four = _mm256_max_pd(_mm256_max_pd(x.a, x.c), _mm256_max_pd(x.b, x.d));
+  const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+}
+BITMILL_INLINE double reduce_add(f64x16 x) { // lanes 0-7 are a, b; lanes 8-15 are c, d
+  const __m256d low = _mm256_add_pd(x.a, x.c), high = _mm256_add_pd(x.b, x.d);
+  const __m256d four = _mm256_add_pd(low, high);
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+  pack64_by_words<B>(p, codes);
+}
+template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+  unpack64_by_words<B>(codes, p);
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

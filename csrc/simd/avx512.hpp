@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+// The verbs of simd.hpp for AVX-512 (F, BW, CD, DQ, VL, VNNI, VBMI: Ice Lake, Zen 4 and later).
+#pragma once
+#include <immintrin.h>
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+using f32x16 = __m512;
+struct i32x16 { // its own type, so that integer and double vectors are told apart
+  __m512i v;
+};
+struct f64x16 {
+  __m512d a, b;
+};
+
+constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+BITMILL_INLINE __mmask16 first(int64_t n) { return (__mmask16)((1u << n) - 1); }
+BITMILL_INLINE __mmask8 first_low(int64_t n) { return (__mmask8)first(n); }
+BITMILL_INLINE __mmask8 first_high(int64_t n) { return (__mmask8)(first(n) >> 8); }
+
+BITMILL_INLINE f32x16 load(const float* p) { return _mm512_loadu_ps(p); }
+BITMILL_INLINE f32x16 load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+BITMILL_INLINE f32x16 load(const f16* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+}
+BITMILL_INLINE f32x16 load(const f16* p, int64_t n) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
+}
+BITMILL_INLINE f32x16 from_bf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+BITMILL_INLINE f32x16 load(const bf16* p) { return from_bf16(_mm256_loadu_si256((const __m256i*)p)); }
+BITMILL_INLINE f32x16 load(const bf16* p, int64_t n) {
+  return from_bf16(_mm256_maskz_loadu_epi16(first(n), p));
+}
+BITMILL_INLINE f32x16 from_f64(__m512d low, __m512d high) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvt_roundpd_ps(low, kNearest)),
+                            _mm512_cvt_roundpd_ps(high, kNearest), 1);
+}
+BITMILL_INLINE f32x16 load(const double* p) {
+  return from_f64(_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8));
+}
+BITMILL_INLINE f32x16 load(const double* p, int64_t n) {
+  return from_f64(_mm512_maskz_loadu_pd(first_low(n), p),
+                  _mm512_maskz_loadu_pd(first_high(n), p + 8));
+}
+
+BITMILL_INLINE f64x16 to_f64(f32x16 x) {
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
+}
+BITMILL_INLINE __m256i to_f16(f32x16 x) { return _mm512_cvtps_ph(x, kNearest); }
+// Not vcvtneps2bf16: it flushes subnormals to zero.
+BITMILL_INLINE __m256i to_bf16(f32x16 x) {
+  const __m512i bits = _mm512_castps_si512(x), high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(
+      _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+  const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet));
+}
+BITMILL_INLINE void store(float* p, f32x16 x) { _mm512_storeu_ps(p, x); }
+BITMILL_INLINE void store(float* p, f32x16 x, int64_t n) { _mm512_mask_storeu_ps(p, first(n), x); }
+BITMILL_INLINE void store(f16* p, f32x16 x) { _mm256_storeu_si256((__m256i*)p, to_f16(x)); }
+BITMILL_INLINE void store(f16* p, f32x16 x, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first(n), to_f16(x));
+}
+BITMILL_INLINE void store(bf16* p, f32x16 x) { _mm256_storeu_si256((__m256i*)p, to_bf16(x)); }
+BITMILL_INLINE void store(bf16* p, f32x16 x, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first(n), to_bf16(x));
+}
+BITMILL_INLINE void store(double* p, f32x16 x) {
+  const f64x16 wide = to_f64(x);
+  _mm512_storeu_pd(p, wide.a);
+  _mm512_storeu_pd(p + 8, wide.b);
+}
+BITMILL_INLINE void store(double* p, f32x16 x, int64_t n) {
+  const f64x16 wide = to_f64(x);
+  _mm512_mask_storeu_pd(p, first_low(n), wide.a);
+  _mm512_mask_storeu_pd(p + 8, first_high(n), wide.b);
+}
+
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))};
+}
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) {
+  return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first(n), p))};
+}
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p) {
+  return {_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))};
+}
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
+  return {_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p))};
+}
+BITMILL_INLINE i32x16 load_i32(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+BITMILL_INLINE i32x16 load_i32(const int32_t* p, int64_t n) {
+  return {_mm512_maskz_loadu_epi32(first(n), p)};
+}
+BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x.v));
+}
+BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n) {
+  _mm_mask_storeu_epi8(p, first(n), _mm512_cvtepi32_epi8(x.v));
+}
+BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x.v));
+}
+BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(x.v));
+}
+
+BITMILL_INLINE f32x16 splat(float x) { return _mm512_set1_ps(x); }
+BITMILL_INLINE i32x16 splat(int32_t x) { return {_mm512_set1_epi32(x)}; }
+BITMILL_INLINE i32x16 bits_of(f32x16 x) { return {_mm512_castps_si512(x)}; }
+BITMILL_INLINE f32x16 float_of(i32x16 x) { return _mm512_castsi512_ps(x.v); }
+
+BITMILL_INLINE f32x16 add(f32x16 a, f32x16 b) { return _mm512_add_ps(a, b); }
+BITMILL_INLINE f32x16 sub(f32x16 a, f32x16 b) { return _mm512_sub_ps(a, b); }
+BITMILL_INLINE f32x16 mul(f32x16 a, f32x16 b) { return _mm512_mul_ps(a, b); }
+BITMILL_INLINE f32x16 div(f32x16 a, f32x16 b) { return _mm512_div_ps(a, b); }
+BITMILL_INLINE f32x16 min(f32x16 a, f32x16 b) { return _mm512_min_ps(a, b); }
+BITMILL_INLINE f32x16 max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }
+
+BITMILL_INLINE i32x16 add(i32x16 a, i32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 sub(i32x16 a, i32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) { return {_mm512_min_epi32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
+BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)}; }
+
+BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
+BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }
+
+BITMILL_INLINE f64x16 splat_f64(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
+BITMILL_INLINE f64x16 add(f64x16 x, f64x16 y) {
+  return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
+}
+BITMILL_INLINE f64x16 sub(f64x16 x, f64x16 y) {
+  return {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)};
+}
+BITMILL_INLINE f64x16 mul(f64x16 x, f64x16 y) {
+  return {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)};
+}
+BITMILL_INLINE f64x16 max(f64x16 x, f64x16 y) {
+  return {_mm512_max_pd(x.a, y.a), _mm512_max_pd(x.b, y.b)};
+}
+BITMILL_INLINE f64x16 abs(f64x16 x) { return {_mm512_abs_pd(x.a), _mm512_abs_pd(x.b)}; }
+
+BITMILL_INLINE int32_t reduce_max(i32x16 x) { return _mm512_reduce_max_epi32(x.v); }
+BITMILL_INLINE int32_t reduce_min(i32x16 x) { return _mm512_reduce_min_epi32(x.v); }
+BITMILL_INLINE double reduce_max(f64x16 x) { return _mm512_reduce_max_pd(_mm512_max_pd(x.a, x.b)); }
+BITMILL_INLINE double reduce_add(f64x16 x) {
+  const __m512d eight = _mm512_add_pd(x.a, x.b);
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+// Byte indices of a permutation of 64 bytes.
+struct ByteOrder {
+  alignas(64) uint8_t at[64];
+};
+
+// join8 of bits.hpp in eight 64-bit lanes, then the B bytes of each lane side by side.
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+  static constexpr ByteOrder order = [] {
+    ByteOrder o{};
+    for (int i = 0; i < 8 * B; ++i) o.at[i] = (uint8_t)(i / B * 8 + i % B);
+    return o;
+  }();
+  constexpr int kSelect = 0xca; // mask ? a : b
+  const __m512i m1 = _mm512_set1_epi64((int64_t)low_bits(B, 16));
+  const __m512i m2 = _mm512_set1_epi64((int64_t)low_bits(2 * B, 32));
+  const __m512i m4 = _mm512_set1_epi64((int64_t)low_bits(4 * B, 64));
+  __m512i x = _mm512_loadu_si512(codes);
+  x = _mm512_ternarylogic_epi64(m1, x, _mm512_srli_epi64(x, 8 - B), kSelect);
+  x = _mm512_ternarylogic_epi64(m2, x, _mm512_srli_epi64(x, 16 - 2 * B), kSelect);
+  x = _mm512_ternarylogic_epi64(m4, x, _mm512_srli_epi64(x, 32 - 4 * B), kSelect);
+  x = _mm512_permutexvar_epi8(_mm512_load_si512(order.at), x);
+  _mm512_mask_storeu_epi8(p, ~(uint64_t)0 >> (64 - 8 * B), x);
+}
+
+// The B bytes of each group of eight fields into a 64-bit lane, then the eight fields by one shift.
+template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+  static constexpr ByteOrder order = [] {
+    ByteOrder o{};
+    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
+    return o;
+  }();
+  static constexpr ByteOrder shifts = [] {
+    ByteOrder o{};
+    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)(i % 8 * B);
+    return o;
+  }();
+  __m512i x = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - 8 * B), p);
+  x = _mm512_permutexvar_epi8(_mm512_load_si512(order.at), x);
+  x = _mm512_multishift_epi64_epi8(_mm512_load_si512(shifts.at), x);
+  x = _mm512_and_si512(x, _mm512_set1_epi8((char)((1 << B) - 1)));
+  _mm512_storeu_si512(codes, x);
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// The definition of every verb of simd.hpp, in plain C++; correct on any machine.
+#pragma once
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+struct f32x16 {
+  float v[16];
+};
+struct i32x16 {
+  int32_t v[16];
+};
+struct f64x16 {
+  double v[16];
+};
+
+#define BITMILL_LANES(type, expression)                                                            \
+  type r;                                                                                          \
+  for (int i = 0; i < 16; ++i) r.v[i] = (expression);                                              \
+  return r
+
+template <class T> BITMILL_INLINE f32x16 load(const T* p) { BITMILL_LANES(f32x16, widen(p[i])); }
+template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
+  BITMILL_LANES(f32x16, i < n ? widen(p[i]) : 0.0f);
+}
+template <class T> BITMILL_INLINE void store(T* p, f32x16 x) {
+  for (int i = 0; i < 16; ++i) p[i] = narrow<T>(x.v[i]);
+}
+template <class T> BITMILL_INLINE void store(T* p, f32x16 x, int64_t n) {
+  for (int i = 0; i < n; ++i) p[i] = narrow<T>(x.v[i]);
+}
+
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) { BITMILL_LANES(i32x16, i < n ? p[i] : 0); }
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
+  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+}
+BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n = 16) {
+  for (int i = 0; i < n; ++i) p[i] = (uint8_t)x.v[i];
+}
+BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x, int64_t n = 16) {
+  for (int i = 0; i < n; ++i) p[i] = (uint16_t)x.v[i];
+}
+
+BITMILL_INLINE f32x16 splat(float x) { BITMILL_LANES(f32x16, x); }
+BITMILL_INLINE i32x16 splat(int32_t x) { BITMILL_LANES(i32x16, x); }
+BITMILL_INLINE i32x16 load_i32(const int32_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_i32(const int32_t* p, int64_t n) {
+  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+}
+
+BITMILL_INLINE i32x16 bits_of(f32x16 x) { BITMILL_LANES(i32x16, (int32_t)bits_of(x.v[i])); }
+BITMILL_INLINE f32x16 float_of(i32x16 x) { BITMILL_LANES(f32x16, float_of((uint32_t)x.v[i])); }
+
+BITMILL_INLINE f32x16 add(f32x16 a, f32x16 b) { BITMILL_LANES(f32x16, a.v[i] + b.v[i]); }
+BITMILL_INLINE f32x16 sub(f32x16 a, f32x16 b) { BITMILL_LANES(f32x16, a.v[i] - b.v[i]); }
+BITMILL_INLINE f32x16 mul(f32x16 a, f32x16 b) { BITMILL_LANES(f32x16, a.v[i] * b.v[i]); }
+BITMILL_INLINE f32x16 div(f32x16 a, f32x16 b) { BITMILL_LANES(f32x16, a.v[i] / b.v[i]); }
+BITMILL_INLINE f32x16 min(f32x16 a, f32x16 b) {
+  BITMILL_LANES(f32x16, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE f32x16 max(f32x16 a, f32x16 b) {
+  BITMILL_LANES(f32x16, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+
+BITMILL_INLINE i32x16 add(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i]));
+}
+BITMILL_INLINE i32x16 sub(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]));
+}
+BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE i32x16 max(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
+BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
+BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }
+
+// Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x) rounds
+// to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.
+BITMILL_INLINE int32_t nearest(float x) {
+  const float shift = x < 0 ? -0x1p23f : 0x1p23f;
+  return (int32_t)(x > -0x1p23f && x < 0x1p23f ? (x + shift) - shift : x);
+}
+BITMILL_INLINE i32x16 to_i32(f32x16 x) { BITMILL_LANES(i32x16, nearest(x.v[i])); }
+BITMILL_INLINE f32x16 to_f32(i32x16 x) { BITMILL_LANES(f32x16, (float)x.v[i]); }
+BITMILL_INLINE f64x16 to_f64(f32x16 x) { BITMILL_LANES(f64x16, (double)x.v[i]); }
+
+BITMILL_INLINE f64x16 splat_f64(double x) { BITMILL_LANES(f64x16, x); }
+BITMILL_INLINE f64x16 add(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] + b.v[i]); }
+BITMILL_INLINE f64x16 sub(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] - b.v[i]); }
+BITMILL_INLINE f64x16 mul(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] * b.v[i]); }
+BITMILL_INLINE f64x16 max(f64x16 a, f64x16 b) {
+  BITMILL_LANES(f64x16, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i] : a.v[i] + 0.0); }
+
+#undef BITMILL_LANES
+
+BITMILL_INLINE int32_t reduce_max(i32x16 x) {
+  int32_t r = x.v[0];
+  for (int i = 1; i < 16; ++i) r = x.v[i] > r ? x.v[i] : r;
+  return r;
+}
+BITMILL_INLINE int32_t reduce_min(i32x16 x) {
+  int32_t r = x.v[0];
+  for (int i = 1; i < 16; ++i) r = x.v[i] < r ? x.v[i] : r;
+  return r;
+}
+BITMILL_INLINE double reduce_max(f64x16 x) {
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; ++i) x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
+  return x.v[0];
+}
+BITMILL_INLINE double reduce_add(f64x16 x) {
+  for (int half = 8; half; half /= 2)
+    for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
+  return x.v[0];
+}
+
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+  pack64_by_words<B>(p, codes);
+}
+template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+  unpack64_by_words<B>(codes, p);
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Tables of kernels, one per family and ISA, and the plain types that their arguments have.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace bitmill {
+
+// Input dtypes, in the order of bitmill._dtypes.FLOATS; the first three can store scales.
+enum Float { kF32, kF16, kBF16, kF64, FLOATS };
+enum { ONE = 1, WIDTHS = 9 };
+
+// Elements as they lie in memory; the vector layer widens them to float32.
+struct f16 {
+  uint16_t bits;
+};
+struct bf16 {
+  uint16_t bits;
+};
+
+// How a range becomes a scale, in the order of bitmill._check.RULES.
+enum Rule { kAbsmax, kFullRange, kSignedMax, kAsymmetric, kOffset };
+
+// Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be short).
+struct Block {
+  int64_t rows, cols, group;
+  int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
+};
+
+// The integer grid and what is stored beside it.
+struct Quantizer {
+  int32_t qmin, qmax;
+  Rule rule;
+  Float scales;  // dtype of scale and offset
+  int32_t bits;  // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+
+  bool wide() const { return qmax - qmin > 255; }            // two bytes per code
+  bool wide_zero_point() const { return qmax > 255; }        // two bytes per zero-point
+  int32_t offset_binary() const {                            // what a stored field adds to a code
+    return bits != 0 && qmin < 0 ? 1 << (bits - 1) : 0;
+  }
+};
+
+// One entry per group, in the storage dtypes; zero_point and offset may be null.
+struct Params {
+  void *scale, *zero_point, *offset;
+};
+
+// One entry per column, widened; all present.
+struct ColumnParams {
+  const float* scale;
+  const int32_t* zero_point;
+  const float* offset;
+};
+
+// Groups that need a word: see bitmill._results.
+struct Counts {
+  int64_t nonfinite, overflowed, underflowed;
+};
+
+// Sums over at most 4,096 pairs (N9), and the largest |x - y|.
+struct BlockSums {
+  double xx, yy, xy, dd, max_abs;
+};
+
+#define BITMILL_MEMBER(variants, name, arguments) void(*name[variants]) arguments;
+struct RangesTable {
+#define RANGES BITMILL_MEMBER
+#include "kernels.def"
+};
+struct AffineTable {
+#define AFFINE BITMILL_MEMBER
+#include "kernels.def"
+};
+struct ColumnsTable {
+#define COLUMNS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct PackTable {
+#define PACK BITMILL_MEMBER
+#include "kernels.def"
+};
+struct ConvertTable {
+#define CONVERT BITMILL_MEMBER
+#include "kernels.def"
+};
+struct ErrorsTable {
+#define ERRORS BITMILL_MEMBER
+#include "kernels.def"
+};
+#undef BITMILL_MEMBER
+
+// The kernels of one ISA.
+struct Kernels {
+  const RangesTable* ranges;
+  const AffineTable* affine;
+  const ColumnsTable* columns;
+  const PackTable* pack;
+  const ConvertTable* convert;
+  const ErrorsTable* errors;
+};
+
+// Each ISA's objects define these six; nothing else of theirs is visible.
+#define BITMILL_DECLARE_ISA(isa)                                                                   \
+  namespace isa {                                                                                  \
+  extern const RangesTable ranges_table;                                                           \
+  extern const AffineTable affine_table;                                                           \
+  extern const ColumnsTable columns_table;                                                         \
+  extern const PackTable pack_table;                                                               \
+  extern const ConvertTable convert_table;                                                         \
+  extern const ErrorsTable errors_table;                                                           \
+  }
+BITMILL_DECLARE_ISA(scalar)
+BITMILL_DECLARE_ISA(avx2)
+BITMILL_DECLARE_ISA(avx512)
+#undef BITMILL_DECLARE_ISA
+
+} // namespace bitmill

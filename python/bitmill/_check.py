@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""Arguments are checked here, once: what came, what was wanted, what to do."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+
+MAX_THREADS = 1024
+_LISTED_FLOATS = "float32, float16, bfloat16 or float64"
+
+
+def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> int:
+    """`value` as an int between `low` and `high`; bools, floats and strings are TypeErrors."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r} is a bool; {name} takes an int")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}; {name} takes an int"
+        ) from None
+    if not low <= number <= high:
+        wanted = f"at least {low}" if high >= sys.maxsize else f"between {low} and {high}"
+        raise ValueError(f"{name}={number} must be {wanted}{remedy}")
+    return number
+
+
+def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
+    """`value`, if it is one of the strings `allowed`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a string")
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not one of: {', '.join(allowed)}")
+    return value
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value`, if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes True or False")
+    return bool(value)
+
+
+def group_size(value: Any) -> int | None:
+    """A group size of at least 1, or None for one scale per row."""
+    if value is None:
+        return None
+    remedy = " (or None for one scale per row)"
+    return integer(value, "group_size", low=1, high=sys.maxsize, remedy=remedy)
+
+
+def float_dtype(value: Any, name: str = "dtype") -> str:
+    """The name of one of the four float dtypes, from its name or the dtype itself."""
+    text = value if isinstance(value, str) else getattr(np.dtype(value), "name", None)
+    return choice(text, name, FLOATS)
+
+
+def array(x: Any, name: str = "x") -> Array:
+    """`x` as a C-contiguous native ndarray of one of the four float dtypes, copied only if needed.
+
+    Takes what `np.asarray` turns into such an array, and bfloat16 tensors of torch by their bits.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first: {name}.filled(0)")
+    if type(x).__module__.partition(".")[0] == "torch":
+        x = _from_torch(x)
+    given = np.asarray(x)
+    if given.dtype.name not in FLOATS:
+        kind = "" if isinstance(x, np.ndarray) else f" (from {type(x).__name__})"
+        raise TypeError(
+            f"{name} has dtype {given.dtype}{kind}; bitmill takes {_LISTED_FLOATS}: "
+            f"{name}.astype(np.float32)"
+        )
+    if given.ndim == 0:
+        raise ValueError(f"{name} has 0 dimensions; at least 1 is needed: np.atleast_1d({name})")
+    return np.ascontiguousarray(given, dtype=dtype(given.dtype.name))
+
+
+def _from_torch(tensor: Any) -> Any:
+    """A CPU tensor's memory; bfloat16, which NumPy lacks, goes through its bits."""
+    torch = sys.modules["torch"]  # the tensor came from there; bitmill never imports it
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(dtype("bfloat16"))
+    return tensor.numpy()
+
+
+def matrix(x: Any, name: str, allowed: Sequence[str] = FLOATS) -> Array:
+    """`x`, if it is what kernels take: a 2-D C-contiguous native ndarray of an `allowed` dtype."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} is a {type(x).__name__}; kernels take a NumPy array")
+    contiguous(x, name, allowed)
+    if x.ndim != 2:
+        raise ValueError(f"{name} has shape {x.shape}; kernels take 2-D arrays: {name}.reshape")
+    return x
+
+
+def contiguous(x: Array, name: str, allowed: Sequence[str]) -> Array:
+    """`x`, if it is C-contiguous and of a native `allowed` dtype."""
+    if x.dtype.name not in allowed:
+        raise TypeError(f"{name} has dtype {x.dtype}; wanted {', '.join(allowed)}")
+    if not x.flags.c_contiguous or not x.dtype.isnative:
+        raise ValueError(f"{name} must be C-contiguous and native: np.ascontiguousarray({name})")
+    return x
+
+
+def shaped(x: Any, name: str, shape: tuple[int, ...], allowed: Sequence[str]) -> Array:
+    """`x`, if it is a C-contiguous array of this shape and an `allowed` dtype."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
+    if x.shape != shape:
+        raise ValueError(f"{name} has shape {x.shape}; wanted {shape}")
+    return contiguous(x, name, allowed)
+
+
+def same_shape(a: Array, b: Array, names: str) -> None:
+    """Raise unless the two arrays called `names` have one shape."""
+    if a.shape != b.shape:
+        raise ValueError(f"{names} have shapes {a.shape} and {b.shape}; wanted equal ones")
+
+
+def output(out: Any, shape: tuple[int, ...], of: np.dtype[Any], *inputs: Array | None) -> Array:
+    """`out` if it can take the result, a new array if it is None (N8)."""
+    if out is None:
+        return np.empty(shape, of)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}; wanted a NumPy array")
+    if out.dtype != of:
+        raise ValueError(f"out has dtype {out.dtype}; wanted {of}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}; wanted {shape}")
+    if not out.flags.c_contiguous:
+        raise ValueError("out is not C-contiguous; wanted an array such as np.empty returns")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; wanted a writeable array")
+    for given in inputs:
+        if given is not None and np.may_share_memory(out, given):
+            raise ValueError("out shares memory with an input; wanted a separate array")
+    return out
+
+
+def group_count(length: int, size: int | None) -> int:
+    """Number of groups in a row of `length`; the last may be short. None is one group per row.
+
+    >>> group_count(300, 128), group_count(300, None), group_count(0, 128)
+    (3, 1, 0)
+    """
+    return 1 if size is None else -(-length // size)
+
+
+def word_count(length: int, bits: int) -> int:
+    """Number of uint32 words that a row of `length` codes takes.
+
+    >>> word_count(100, 4)
+    13
+    """
+    return -(-length * bits // 32)
+
+
+def affine_params(
+    shape: tuple[int, ...], scale: Any, zero_point: Any, offset: Any
+) -> tuple[Array, Array | None, Array | None]:
+    """The parameters of a code-to-value map, all of this shape; at most one of the last two."""
+    if zero_point is not None and offset is not None:
+        raise ValueError("zero_point and offset exclude each other; pass one")
+    scale = shaped(scale, "scale", shape, STORAGES)
+    if zero_point is not None:
+        zero_point = shaped(zero_point, "zero_point", shape, ("uint8", "uint16"))
+    if offset is not None:
+        offset = shaped(offset, "offset", shape, (scale.dtype.name,))
+    return scale, zero_point, offset
+
+
+def code_range(qmin: int, qmax: int) -> None:
+    """Raise unless qmin..qmax is a range of codes: 0..2^b−1, or around 0, at most 16 bits wide."""
+    if not (-32768 <= qmin <= 0 < qmax <= 65535 and qmax - qmin <= 65535):
+        raise ValueError(f"qmin={qmin}, qmax={qmax} is no range of at most 65536 codes around 0")
+
+
+def packed_width(bits: int | None, qmin: int, qmax: int) -> None:
+    """Raise unless codes from qmin to qmax fit fields of this width (None: they stay unpacked)."""
+    if bits is None:
+        return
+    integer(bits, "bits", low=1, high=8)
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if qmin < 0 else (0, (1 << bits) - 1)
+    if qmin < low or qmax > high:
+        raise ValueError(f"codes {qmin}..{qmax} do not fit {bits} bits ({low}..{high})")
+
+
+def nonfinite_error(x: Array, name: str = "x") -> ValueError:
+    """The error of N5 for an `x` that holds NaN, infinity or a float64 too large for float32."""
+    flat = x.reshape(-1)
+    first, count, step = -1, 0, 1 << 20
+    for start in range(0, flat.size, step):
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = np.flatnonzero(~np.isfinite(flat[start : start + step].astype(np.float32)))
+        count += bad.size
+        if first < 0 and bad.size:
+            first = start + int(bad[0])
+    value = float(flat[first])
+    what = "a float64 beyond the range of float32" if np.isfinite(value) else "not finite"
+    return ValueError(
+        f"{name} has {count} value{'s' if count != 1 else ''} that cannot be quantized; the first, "
+        f"{name}.flat[{first}], is {value} ({what}): replace it, for example with np.nan_to_num"
+    )
+
+
+def code_error(codes: Array, bits: int) -> ValueError:
+    """The error for codes of which some do not fit fields of `bits`."""
+    signed = codes.dtype == np.int8
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    flat = codes.reshape(-1)
+    bad = np.flatnonzero((flat < low) | (flat > high))
+    return ValueError(
+        f"codes has {bad.size} codes outside {low}..{high}, the range of {bits} bits; the first, "
+        f"codes.flat[{bad[0]}], is {flat[bad[0]]}: clip them or use more bits"
+    )
+
+
+def packed_length(packed: Array, bits: int, length: Any) -> int:
+    """`length`, if rows of that many codes take just the words that `packed` has."""
+    length = integer(length, "length", low=0, high=sys.maxsize)
+    words = word_count(length, bits)
+    if packed.shape[-1] != words:
+        raise ValueError(
+            f"packed has {packed.shape[-1]} words per row; length={length} at bits={bits} "
+            f"takes {words}"
+        )
+    return length
+
+
+def codes(
+    given: Any, bits: int | None, length: int | None, signed: bool | None
+) -> tuple[Array, int]:
+    """Codes [R, C], or words with their `bits`, `length` and `signed`; and the row length."""
+    if bits is None:
+        if length is not None or signed is not None:
+            raise ValueError("length and signed go with bits (packed words); codes carry both")
+        given = matrix(given, "codes", ("int8", "uint8", "int16", "uint16"))
+        return given, given.shape[1]
+    bits = integer(bits, "bits", low=1, high=8)
+    if length is None or signed is None:
+        raise ValueError("packed words (bits=) need length and signed")
+    given = matrix(given, "codes", ("uint32",))
+    return given, packed_length(given, bits, length)
+
+
+RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
+"""How a range becomes a scale, in the order of `csrc/table.hpp`."""
+
+
+def rule(value: Any, qmin: int, qmax: int) -> int:
+    """Index of the rule, if it fits codes qmin..qmax."""
+    index = RULES.index(choice(value, "rule", RULES))
+    code_range(qmin, qmax)
+    if (qmin == 0) != (value in ("asymmetric", "offset")):
+        raise ValueError(f"rule={value!r} does not go with codes {qmin}..{qmax}")
+    return index
+
+
+def scheme(given: Any) -> None:
+    """Raise unless `given` is a scheme object."""
+    if isinstance(given, type) or not all(hasattr(given, m) for m in ("layout", "quantize")):
+        shown = getattr(given, "__name__", None) or type(given).__name__
+        raise TypeError(f"scheme is {shown}; wanted a scheme object such as bm.Affine(4)")

@@ -1,0 +1,105 @@
+# Stubs of the compiled module; tests/test_objects.py compares them with it.
+
+
+from bitmill._dtypes import Array
+
+Quantizer = tuple[int, int, int, int, int]
+
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def use_isa(name: str) -> None: ...
+def kernel_names() -> list[str]: ...
+def absmax(
+    x: Array, type: int, rows: int, cols: int, group: int, out: Array, threads: int
+) -> None: ...
+def minmax(
+    x: Array, type: int, rows: int, cols: int, group: int, lo: Array, hi: Array, threads: int
+) -> None: ...
+def column_absmax(
+    x: Array, type: int, rows: int, cols: int, step: int, out: Array, threads: int
+) -> None: ...
+def column_minmax(
+    x: Array, type: int, rows: int, cols: int, step: int, lo: Array, hi: Array, threads: int
+) -> None: ...
+def affine_params(
+    quantizer: Quantizer,
+    lo: Array,
+    hi: Array,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+) -> tuple[int, int, int]: ...
+def affine_quantize(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    codes: Array,
+    threads: int,
+) -> tuple[int, int, int]: ...
+def affine_encode(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def affine_decode(
+    quantizer: Quantizer,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
+def column_encode(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array,
+    offset: Array,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def column_decode(
+    quantizer: Quantizer,
+    codes: Array,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array,
+    offset: Array,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
+def pack(
+    codes: Array, rows: int, cols: int, bits: int, is_signed: bool, out: Array, threads: int
+) -> bool: ...
+def unpack(
+    packed: Array, rows: int, cols: int, bits: int, is_signed: bool, out: Array, threads: int
+) -> None: ...
+def to_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
+def from_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
+def error_sums(
+    x: Array, type: int, y: Array, rows: int, cols: int, out: Array, threads: int
+) -> None: ...

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""The dtypes that bitmill reads and writes, by their ml_dtypes names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+FLOATS = ("float32", "float16", "bfloat16", "float64")
+"""Input dtypes of every kernel, in the order of the kernels' tables (`csrc/table.hpp`)."""
+
+STORAGES = ("float32", "float16", "bfloat16")
+"""Dtypes that scales and offsets can be stored in."""
+
+
+def dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype called `name`; bfloat16 is that of ml_dtypes.
+
+    >>> dtype("bfloat16").itemsize
+    2
+    """
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+def code(name: str) -> int:
+    """Index of the float dtype `name` in the kernels' tables."""
+    return FLOATS.index(name)
+
+
+def carrier(array: Array) -> Array:
+    """`array` as the compiled module sees it: bfloat16 has no buffer format, so uint16 carries it."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def code_dtype(qmin: int, qmax: int) -> np.dtype[Any]:
+    """Smallest integer dtype for unpacked codes: signed where qmin < 0, one byte up to 256 codes.
+
+    >>> code_dtype(-8, 7), code_dtype(0, 65535)
+    (dtype('int8'), dtype('uint16'))
+    """
+    kind = "i" if qmin < 0 else "u"
+    return np.dtype(f"{kind}{1 if qmax - qmin <= 255 else 2}")
+
+
+def zero_point_dtype(qmax: int) -> np.dtype[Any]:
+    """Dtype of zero-points, which lie in 0..qmax: one byte, two above 8 bits."""
+    return np.dtype(np.uint8 if qmax <= 255 else np.uint16)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""What kernels with several outputs return; the kernels and their NumPy twins share these types."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bitmill._dtypes import Array
+
+
+class Range(NamedTuple):
+    """Least and greatest value, float32; a value that equals zero is +0.0."""
+
+    min: Array
+    max: Array
+
+
+class AffineParams(NamedTuple):
+    """What turns codes into values, one entry per group, and what happened on the way.
+
+    `overflowed` counts groups whose scale or offset is not finite in its storage dtype (their
+    entries are unspecified), `underflowed` those whose scale was raised to the smallest positive
+    value of that dtype.
+    """
+
+    scale: Array
+    zero_point: Array | None
+    offset: Array | None
+    overflowed: int
+    underflowed: int
+
+
+class AffineCodes(NamedTuple):
+    """Codes (or packed words) with their parameters, as `affine_quantize` returns them.
+
+    `nonfinite` counts groups that hold NaN or an infinity; their entries are unspecified.
+    """
+
+    codes: Array
+    scale: Array
+    zero_point: Array | None
+    offset: Array | None
+    nonfinite: int
+    overflowed: int
+    underflowed: int
+
+
+class ErrorSums(NamedTuple):
+    """Sums over each row, float64: Σx², Σy², Σxy, Σ(x−y)² and max |x−y|."""
+
+    xx: Array
+    yy: Array
+    xy: Array
+    dd: Array
+    max_abs: Array

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""The kernels: thin wrappers over the compiled module, one for each function of `bitmill.reference`.
+
+Same names, arguments and bits as the NumPy twins, whose docstrings define what comes back. Arrays
+are 2-D, C-contiguous and native; `bitmill.quantize` and its kin take any.
+"""
+
+from bitmill.kernels.affine import affine_decode, affine_encode, affine_params, affine_quantize
+from bitmill.kernels.columns import column_decode, column_encode
+from bitmill.kernels.convert import from_float32, to_float32
+from bitmill.kernels.errors import error_sums
+from bitmill.kernels.pack import pack, unpack
+from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
+
+__all__ = [
+    "absmax",
+    "affine_decode",
+    "affine_encode",
+    "affine_params",
+    "affine_quantize",
+    "column_absmax",
+    "column_decode",
+    "column_encode",
+    "column_minmax",
+    "error_sums",
+    "from_float32",
+    "minmax",
+    "pack",
+    "to_float32",
+    "unpack",
+]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""What quantization lost: error measures between values and their reconstruction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitmill import _check, kernels
+from bitmill._dtypes import Array
+from bitmill.grid import rows_of
+from bitmill.qtensor import QTensor
+
+_ROWS = 1 << 16  # rows whose sums are held at a time
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Error measures of a tensor x and its reconstruction x̂.
+
+    Attributes
+    ----------
+    mse
+        Mean of (x − x̂)².
+    sqnr_db
+        Signal to quantization noise, 10·log10(Σx² / Σ(x − x̂)²) dB: inf where x̂ equals x (also where
+        both are all zero), −inf where x is all zero and x̂ is not.
+    cosine
+        Σx·x̂ / (‖x‖·‖x̂‖): 1 where both are all zero, 0 where just one of them is.
+    max_abs
+        Largest |x − x̂|.
+    """
+
+    mse: float
+    sqnr_db: float
+    cosine: float
+    max_abs: float
+
+
+def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
+    """Compare `x` with `q`, a QTensor or an array of reconstructed values.
+
+    Values are compared as float32 (float64 is rounded to it) and summed in double in a fixed order,
+    so the result depends neither on threads nor on the instruction set; the measures pass through
+    sqrt and log10 at the end.
+
+    Raises TypeError for integer arrays (codes are not values: dequantize them), ValueError for
+    different shapes, NaN or infinity.
+
+    >>> import bitmill as bm, numpy as np
+    >>> x = np.array([0.4, -1.0, 7.0], np.float32)
+    >>> m = bm.metrics(x, bm.quantize(x, bm.Affine(4)))
+    >>> round(m.sqnr_db, 2), round(m.max_abs, 2)
+    (24.96, 0.4)
+    """
+    x = _check.array(x)
+    y = _values(q, num_threads)
+    if y.shape != x.shape:
+        raise ValueError(f"x has shape {x.shape} and q has shape {y.shape}; wanted equal ones")
+    xx, yy, xy, dd, max_abs = _total(rows_of(x), rows_of(y), num_threads)
+    if not math.isfinite(xx):
+        raise _check.nonfinite_error(x, "x")
+    if not math.isfinite(yy):
+        raise _check.nonfinite_error(y, "q")
+    return Metrics(dd / x.size if x.size else 0.0, _sqnr_db(xx, dd), _cosine(xx, yy, xy), max_abs)
+
+
+def _values(q: Any, num_threads: int | None) -> Array:
+    """Reconstructed values, float32."""
+    if isinstance(q, QTensor):
+        return q.dequantize(num_threads=num_threads)
+    if isinstance(q, np.ndarray) and q.dtype.kind in "iu":
+        raise TypeError(
+            f"q has dtype {q.dtype}: these are codes, not values; pass the QTensor or its dequantize()"
+        )
+    return kernels.to_float32(_check.array(q, "q"), num_threads=num_threads)
+
+
+def _total(x: Array, y: Array, num_threads: int | None) -> tuple[float, ...]:
+    """The sums of all rows, added in index order, and the largest difference."""
+    totals, max_abs = np.zeros(4), 0.0
+    for start in range(0, x.shape[0], _ROWS):
+        part = slice(start, start + _ROWS)
+        sums = kernels.error_sums(x[part], y[part], num_threads=num_threads)
+        for k, row_sums in enumerate(sums[:4]):
+            # accumulate adds one after another, where np.sum would pair terms up
+            totals[k] = np.add.accumulate(np.append(totals[k], row_sums))[-1]
+        max_abs = max(max_abs, float(sums.max_abs.max(initial=0)))
+    return (*totals.tolist(), max_abs)
+
+
+def _sqnr_db(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def _cosine(xx: float, yy: float, xy: float) -> float:
+    if xx == 0 or yy == 0:
+        return float(xx == yy)
+    return xy / (math.sqrt(xx) * math.sqrt(yy))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""quantize, dequantize, fake_quantize: arrays of any rank, strides and float dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitmill import _check
+from bitmill._dtypes import Array
+from bitmill.qtensor import QTensor
+from bitmill.schemes import Scheme
+
+
+def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTensor:
+    """Quantize `x` by `scheme`.
+
+    `x` is anything that `np.asarray` turns into float32, float16, float64 or bfloat16 (of ml_dtypes),
+    of any rank from 1 and any strides; CPU tensors of torch too. float64 is rounded to float32 first.
+    It is not modified, and the result does not depend on `num_threads` or on the instruction set.
+
+    Raises TypeError for another dtype; ValueError for 0 dimensions, for NaN and infinities (naming
+    the first and their number), and for a scale that overflows its storage dtype.
+
+    >>> import bitmill as bm, numpy as np
+    >>> q = bm.quantize(np.array([[0.5, -1.0, 2.0, 7.0]], np.float32), bm.Affine(4))
+    >>> q
+    QTensor(int4 sym row, shape=(1, 4), dtype=float32, 16 bits per weight, 8 bytes)
+    >>> q.codes, q.scale
+    (array([[ 0, -1,  2,  7]], dtype=int8), array([[1.]], dtype=float32))
+    """
+    _check.scheme(scheme)
+    values = _check.array(x)
+    arrays, health = scheme.quantize(values, num_threads=num_threads)
+    return QTensor(scheme, values.shape, values.dtype.name, arrays, health)
+
+
+def dequantize(
+    q: QTensor,
+    *,
+    dtype: str = "float32",
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """The values of `q`, computed in float32 and rounded once to `dtype`, to nearest even.
+
+    `out`, if given, must be a C-contiguous writeable array of that dtype and the shape of `q` that
+    shares no memory with it; ValueError says what does not fit.
+
+    >>> import bitmill as bm, numpy as np
+    >>> q = bm.quantize(np.array([0.5, -1.0, 2.0, 7.0], np.float32), bm.Affine(4))
+    >>> bm.dequantize(q)
+    array([ 0., -1.,  2.,  7.], dtype=float32)
+    """
+    if not isinstance(q, QTensor):
+        raise TypeError(f"q is a {type(q).__name__}; dequantize takes a QTensor")
+    return q.dequantize(dtype=dtype, out=out, num_threads=num_threads)
+
+
+def fake_quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> Array:
+    """`x` as quantization leaves it, in its own dtype: `dequantize(quantize(x))`.
+
+    >>> import bitmill as bm, numpy as np
+    >>> bm.fake_quantize(np.array([0.4, -1.0, 7.0], np.float32), bm.Affine(4))
+    array([ 0., -1.,  7.], dtype=float32)
+    """
+    q = quantize(x, scheme, num_threads=num_threads)
+    return q.dequantize(dtype=q.dtype, num_threads=num_threads)

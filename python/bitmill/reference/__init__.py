@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""NumPy twins of the kernels: same names, arguments and bits. They define what a kernel returns.
+
+They are written to be read; `bitmill.kernels` has the fast ones. `num_threads` is accepted
+everywhere and changes nothing here.
+"""
+
+from bitmill.reference.affine import affine_decode, affine_encode, affine_params, affine_quantize
+from bitmill.reference.columns import column_decode, column_encode
+from bitmill.reference.convert import from_float32, to_float32
+from bitmill.reference.errors import error_sums
+from bitmill.reference.pack import pack, unpack
+from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
+
+__all__ = [
+    "absmax",
+    "affine_decode",
+    "affine_encode",
+    "affine_params",
+    "affine_quantize",
+    "column_absmax",
+    "column_decode",
+    "column_encode",
+    "column_minmax",
+    "error_sums",
+    "from_float32",
+    "minmax",
+    "pack",
+    "to_float32",
+    "unpack",
+]

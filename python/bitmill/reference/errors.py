@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Error sums in a fixed order of additions, so that neither ISA nor threads can matter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitmill import _check
+from bitmill._dtypes import Array
+from bitmill._results import ErrorSums
+from bitmill.reference.convert import to_float32
+
+LANES, BLOCK = 16, 4096
+
+
+def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSums:
+    """Σx², Σy², Σxy, Σ(x−y)² and max |x−y| over each row of `x` and `y` (float32) [R, C].
+
+    Both are float32 (a float64 `x` is rounded), widened to float64. A row is cut into blocks of
+    4,096; element i of a block goes to lane i mod 16; lanes are added 8+8, 4+4, 2+2, 1+1; then the
+    blocks in index order.
+    """
+    x, y = _check.matrix(x, "x"), _check.matrix(y, "y", ("float32",))
+    _check.same_shape(x, y, "x and y")
+    a, b = _blocks(to_float32(x)), _blocks(y)
+    d = a - b
+    sums = [_tree_sum(u * v) for u, v in ((a, a), (b, b), (a, b), (d, d))]
+    return ErrorSums(*sums, np.abs(d).max(axis=(1, 2, 3), initial=0))
+
+
+def _blocks(x: Array) -> Array:
+    """float64 [R, blocks, steps, lanes]; the zeros that fill the last block change no sum."""
+    rows, length = x.shape
+    blocks = -(-length // BLOCK)
+    padded = np.zeros((rows, blocks * BLOCK))
+    padded[:, :length] = x
+    return padded.reshape(rows, blocks, BLOCK // LANES, LANES)
+
+
+def _tree_sum(terms: Array) -> Array:
+    lanes = _in_order(terms, axis=2)
+    for half in (8, 4, 2, 1):
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return _in_order(lanes[..., 0], axis=1) + 0.0  # sums start at +0.0
+
+
+def _in_order(terms: Array, axis: int) -> Array:
+    """The sum of terms added one after another (np.sum would pair them up)."""
+    if terms.shape[axis] == 0:
+        return np.zeros(np.delete(terms.shape, axis))
+    total: Array = np.take(np.add.accumulate(terms, axis=axis), -1, axis=axis)
+    return total

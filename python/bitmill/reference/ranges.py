@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Ranges: absmax and min/max of groups along rows, and of columns.
+
+Values are compared by their bits, where NaN lies beyond infinity: a result that is not finite says
+that the group holds NaN or an infinity. float64 is rounded to float32 first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bitmill import _check
+from bitmill._dtypes import Array
+from bitmill._results import Range
+from bitmill.reference.convert import to_float32
+
+
+def absmax(x: Array, group_size: int | None = None, *, num_threads: int | None = None) -> Array:
+    """max |x| of each group of `group_size` along the rows of `x` [R, C]: float32 [R, groups].
+
+    `None` is one group per row. The last group of a row may be short; an empty one gives 0.
+    """
+    magnitude = _bits(_check.matrix(x, "x")) & 0x7FFFFFFF
+    return _groupwise(np.max, magnitude, group_size).view(np.float32)
+
+
+def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None = None) -> Range:
+    """min and max of each group of `group_size` along the rows of `x` [R, C]: float32 [R, groups].
+
+    A result that equals zero is +0.0; an empty group gives 0, 0.
+    """
+    keys = _ordered(_bits(_check.matrix(x, "x")))
+    return Range(
+        _value(_groupwise(np.min, keys, group_size)), _value(_groupwise(np.max, keys, group_size))
+    )
+
+
+def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
+    """max |x| of each column of `x` [R, C]: float32 [C]; 0 where R is 0."""
+    magnitude = _bits(_check.matrix(x, "x")) & 0x7FFFFFFF
+    return magnitude.max(axis=0, initial=0).view(np.float32)
+
+
+def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
+    """min and max of each column of `x` [R, C]: float32 [C]; 0, 0 where R is 0."""
+    keys = _ordered(_bits(_check.matrix(x, "x")))
+    if x.shape[0] == 0:
+        keys = np.zeros((1, x.shape[1]), np.int32)
+    return Range(_value(keys.min(axis=0)), _value(keys.max(axis=0)))
+
+
+def _bits(x: Array) -> Array:
+    return to_float32(x).view(np.int32)
+
+
+def _ordered(bits: Array) -> Array:
+    """Integers in the order of the float32 values; the map is its own inverse."""
+    return bits ^ (bits >> 31 & 0x7FFFFFFF)
+
+
+def _value(keys: Array) -> Array:
+    return _ordered(keys).view(np.float32) + np.float32(0)  # -0.0 + 0.0 is +0.0
+
+
+def _groupwise(reduce: Callable[..., Array], values: Array, group_size: int | None) -> Array:
+    rows, length = values.shape
+    size = _check.group_size(group_size)
+    result = np.zeros((rows, _check.group_count(length, size)), values.dtype)
+    for group in range(result.shape[1] if length else 0):
+        start, stop = (0, length) if size is None else (group * size, (group + 1) * size)
+        result[:, group] = reduce(values[:, start:stop], axis=1)
+    return result

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""Schemes: what turns values into codes and back, and which arrays that takes."""
+
+from bitmill.schemes.affine import Affine
+from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
+
+__all__ = ["Affine", "Encoded", "Field", "Scheme", "from_dict"]

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: MIT
+"""The affine scheme: integers on a uniform grid, with a scale and perhaps a zero-point per group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from bitmill import _check, clip, grid, kernels, layouts
+from bitmill._dtypes import STORAGES, Array, code_dtype, dtype, zero_point_dtype
+from bitmill._results import AffineParams, Range
+from bitmill.schemes.base import Encoded, Field, register
+
+_FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
+
+
+@register
+@dataclass(frozen=True)
+class Affine:
+    """Codes on a uniform grid: x̂ = (q − zero_point) · scale, or x̂ = q · scale + offset.
+
+    q = clamp(rint(x / scale) + zero_point, qmin, qmax), with the float32 quotient by the scale as it
+    is stored, rounded half to even.
+
+    Parameters
+    ----------
+    bits
+        Width of a code: 2 to 8, or 16.
+    symmetric
+        Signed codes −2^(bits−1) … 2^(bits−1) − 1 and no zero-point. Otherwise codes and zero-points
+        from 0 to 2^bits − 1, over a range that always contains 0, so that 0.0 is exact.
+    axis
+        "row" (one scale for everything along the last axis), None (one for the tensor), or an int
+        (one per channel of that axis; 0 for the output channels of a convolution).
+    group_size
+        One scale for every so many values along a row; the last group of a row may be short.
+    clip
+        How ranges are chosen: "minmax", or an object of `bitmill.clip`.
+    scale_rule
+        For symmetric codes: "absmax" (absmax/qmax), "full_range" (absmax/((qmax − qmin)/2), the rule
+        of compressed-tensors) or "signed_max" (v/qmin with v the value of largest magnitude, the rule
+        of llama.cpp and ONNX Runtime; the scale may be negative).
+    narrow_range
+        Symmetric codes without −2^(bits−1).
+    scales
+        Storage dtype of scales and offsets: "float32", "float16" or "bfloat16".
+    offset
+        With symmetric=False: a real offset, the least value of the group, and no zero-point.
+
+    A group of zeros has scale 1. A scale that underflows becomes the smallest positive value of its
+    dtype (counted in `QTensor.health`); one that overflows is a ValueError.
+
+    Raises ValueError for values out of range and for options that exclude each other, TypeError for
+    values of a wrong type.
+
+    >>> import bitmill as bm
+    >>> bm.Affine(4, group_size=128)
+    Affine(bits=4, group_size=128)
+    >>> bm.Affine(4, group_size=128).layout((2, 300))[0]
+    Field(name='packed', dtype='uint32', shape=(2, 38))
+    """
+
+    bits: int = 8
+    _: KW_ONLY
+    symmetric: bool = True
+    axis: grid.Axis = "row"
+    group_size: int | None = None
+    clip: str | clip.MinMax = "minmax"
+    scale_rule: str = "absmax"
+    narrow_range: bool = False
+    scales: str = "float32"
+    offset: bool = False
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+
+    # What the options mean
+
+    @property
+    def code_range(self) -> grid.CodeRange:
+        """Least and greatest code."""
+        return grid.code_range(self.bits, symmetric=self.symmetric, narrow=self.narrow_range)
+
+    @property
+    def rule(self) -> str:
+        """The kernels' name for how a range becomes a scale."""
+        if self.symmetric:
+            return self.scale_rule
+        return "offset" if self.offset else "asymmetric"
+
+    @property
+    def packed_bits(self) -> int | None:
+        """Width of the fields in packed words; None at 8 and 16 bits, which are not packed."""
+        return self.bits if self.bits < 8 else None
+
+    def view(self, shape: tuple[int, ...]) -> grid.View:
+        """How a tensor of this shape is cut into groups."""
+        return grid.view(shape, self.axis, self.group_size)
+
+    def layout(self, shape: tuple[int, ...]) -> list[Field]:
+        """The arrays that a tensor of this shape takes: the one source of sizes."""
+        params = self.view(shape).params
+        if self.packed_bits is None:
+            made = [Field("codes", code_dtype(*self.code_range).name, shape)]
+        else:
+            words = _check.word_count(shape[-1], self.bits)
+            made = [Field("packed", "uint32", (*shape[:-1], words))]
+        made.append(Field("scale", self.scales, params))
+        if self.rule == "asymmetric":
+            made.append(Field("zero_point", zero_point_dtype(self.code_range.qmax).name, params))
+        elif self.rule == "offset":
+            made.append(Field("offset", self.scales, params))
+        return made
+
+    def describe(self) -> str:
+        """A few words for tables: width, symmetry, granularity.
+
+        >>> Affine(4, symmetric=False, group_size=32).describe()
+        'int4 asym g32'
+        """
+        kind = "sym" if self.symmetric else "offset" if self.offset else "asym"
+        cut = f"g{self.group_size}" if self.group_size else _describe_axis(self.axis)
+        return f"int{self.bits} {kind} {cut}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that differ from the defaults, under the scheme's name.
+
+        >>> Affine(4, group_size=32).to_dict()
+        {'scheme': 'Affine', 'bits': 4, 'group_size': 32}
+        """
+        return {"scheme": "Affine", "bits": self.bits} | _given(self)
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in _given(self).items())
+        return f"Affine(bits={self.bits}{options})"
+
+    # What the scheme does
+
+    def fit(self, x: Array, *, num_threads: int | None = None) -> AffineParams:
+        """Scale, and zero-point or offset, of every group of `x`, in their shape beside the tensor.
+
+        Raises ValueError for NaN and infinity, and for a scale or offset that overflows its dtype.
+        """
+        view = self.view(x.shape)
+        magnitude = self.rule in ("absmax", "full_range")
+        found = self.clip.ranges(x, view, magnitude=magnitude, num_threads=num_threads)
+        if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
+            raise _check.nonfinite_error(x)
+        qmin, qmax = self.code_range
+        made = kernels.affine_params(
+            *(_flat(r) for r in found), qmin=qmin, qmax=qmax, rule=self.rule, scales=self.scales
+        )
+        if made.overflowed:
+            raise _overflow_error(self, found)
+        shaped = [None if p is None else p.reshape(view.params) for p in made[:3]]
+        return AffineParams(*shaped, 0, made.underflowed)
+
+    def encode(
+        self, x: Array, params: AffineParams, *, num_threads: int | None = None
+    ) -> dict[str, Array]:
+        """The arrays of `layout` for a finite `x` under these parameters."""
+        view = self.view(x.shape)
+        divisor = self._divisor(x, view, params.scale, num_threads)
+        given = [view.spread(p) for p in (divisor, params.zero_point, params.offset)]
+        qmin, qmax = self.code_range
+        options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
+        if view.whole_rows:
+            options |= {"group_size": view.group_size, "bits": self.packed_bits}
+        encode = kernels.column_encode if view.columns else kernels.affine_encode
+        codes = encode(x.reshape(view.matrix), *given, **options)
+        if self.packed_bits is not None and not view.whole_rows:
+            codes = layouts.pack(codes.reshape(x.shape), self.bits, num_threads=num_threads)
+        return self._arrays(x.shape, codes, *params[:3])
+
+    def quantize(self, x: Array, *, num_threads: int | None = None) -> Encoded:
+        """`fit`, then `encode`; in one pass over memory where groups lie along rows."""
+        view = self.view(x.shape)
+        group = view.group_size or view.matrix[1]
+        if self.clip == clip.MinMax() and view.whole_rows and group <= _FUSED:
+            return self._quantize_fused(x, view, num_threads)
+        params = self.fit(x, num_threads=num_threads)
+        arrays = self.encode(x, params, num_threads=num_threads)
+        return Encoded(arrays, _health(params.underflowed))
+
+    def decode(
+        self,
+        arrays: Mapping[str, Array],
+        shape: tuple[int, ...],
+        dtype_name: str,
+        *,
+        out: Array | None = None,
+        num_threads: int | None = None,
+    ) -> Array:
+        """The values, rounded once to `dtype_name`."""
+        view = self.view(shape)
+        given = [view.spread(arrays.get(p)) for p in ("scale", "zero_point", "offset")]
+        out = _check.output(out, shape, dtype(dtype_name), *arrays.values())
+        options: dict[str, Any] = {"dtype_name": dtype_name, "num_threads": num_threads}
+        if view.whole_rows and self.packed_bits is not None:
+            codes = grid.rows_of(arrays["packed"])
+            options |= {"bits": self.bits, "length": shape[-1], "signed": self.symmetric}
+        else:
+            codes = self.codes(arrays, shape, num_threads=num_threads).reshape(view.matrix)
+        if not view.columns:
+            options["group_size"] = view.group_size
+        decode = kernels.column_decode if view.columns else kernels.affine_decode
+        decode(codes, *given, out=out.reshape(view.matrix), **options)
+        return out
+
+    def codes(
+        self,
+        arrays: Mapping[str, Array],
+        shape: tuple[int, ...],
+        *,
+        num_threads: int | None = None,
+    ) -> Array:
+        """The integer codes: those held, or unpacked ones."""
+        if self.packed_bits is None:
+            return arrays["codes"]
+        return layouts.unpack(
+            arrays["packed"], self.bits, shape[-1], signed=self.symmetric, num_threads=num_threads
+        )
+
+    def _quantize_fused(self, x: Array, view: grid.View, num_threads: int | None) -> Encoded:
+        qmin, qmax = self.code_range
+        made = kernels.affine_quantize(
+            x.reshape(view.matrix),
+            qmin=qmin,
+            qmax=qmax,
+            rule=self.rule,
+            scales=self.scales,
+            group_size=view.group_size,
+            bits=self.packed_bits,
+            num_threads=num_threads,
+        )
+        if made.nonfinite:
+            raise _check.nonfinite_error(x)
+        if made.overflowed:
+            raise _overflow_error(self, clip.MinMax().ranges(x, view, magnitude=False))
+        return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
+
+    def _divisor(
+        self, x: Array, view: grid.View, scale: Array, num_threads: int | None
+    ) -> Array:
+        """What values are divided by: the scale; infinity in constant groups of an offset scheme.
+
+        Those have codes 0 by definition, while x − offset need not be 0 after rounding.
+        """
+        if not self.offset:
+            return scale
+        lo, hi = clip.MinMax().ranges(x, view, magnitude=False, num_threads=num_threads)
+        return np.where(lo == hi, scale.dtype.type(np.inf), scale)
+
+    def _arrays(
+        self,
+        shape: tuple[int, ...],
+        codes: Array,
+        scale: Array,
+        zero_point: Array | None,
+        offset: Array | None,
+    ) -> dict[str, Array]:
+        made = {"scale": scale, "zero_point": zero_point, "offset": offset}
+        made["packed" if self.packed_bits else "codes"] = codes
+        named = {f.name: (made[f.name], f.shape) for f in self.layout(shape)}
+        return {name: array.reshape(of) for name, (array, of) in named.items() if array is not None}
+
+
+def _check_options(scheme: Affine) -> None:
+    """Raise for options out of range or excluding each other; settle the spelling of the others."""
+
+    def settle(name: str, value: object) -> None:
+        object.__setattr__(scheme, name, value)
+
+    bits = _check.integer(scheme.bits, "bits", low=2, high=16, remedy=" (2 to 8, or 16)")
+    if 8 < bits < 16:
+        raise ValueError(f"bits={bits} must be 2 to 8, or 16")
+    settle("bits", bits)
+    for name in ("symmetric", "narrow_range", "offset"):
+        settle(name, _check.flag(getattr(scheme, name), name))
+    settle("group_size", _check.group_size(scheme.group_size))
+    settle("axis", _axis(scheme.axis))
+    settle("clip", clip.resolve(scheme.clip))
+    _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
+    _check.choice(scheme.scales, "scales", STORAGES)
+    if scheme.group_size is not None and scheme.axis != "row":
+        raise ValueError(
+            f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
+            "groups run along rows (leave out axis)"
+        )
+    if scheme.scale_rule == "signed_max" and scheme.narrow_range:
+        raise ValueError(
+            "scale_rule='signed_max' and narrow_range=True exclude each other: the rule is for the "
+            "code that narrow_range leaves out"
+        )
+    if not scheme.symmetric and scheme.narrow_range:
+        raise ValueError("narrow_range=True goes with symmetric=True")
+    if not scheme.symmetric and scheme.scale_rule != "absmax":
+        raise ValueError(f"scale_rule={scheme.scale_rule!r} goes with symmetric=True")
+    if scheme.symmetric and scheme.offset:
+        raise ValueError("offset=True goes with symmetric=False")
+
+
+def _axis(axis: Any) -> grid.Axis:
+    if axis is None or axis == "row":
+        return axis  # type: ignore[no-any-return]
+    if isinstance(axis, str):
+        raise ValueError(f"axis={axis!r} is not 'row', None or an int")
+    return _check.integer(axis, "axis", low=-64, high=63)
+
+
+def _describe_axis(axis: grid.Axis) -> str:
+    return "row" if axis == "row" else "tensor" if axis is None else f"axis {axis}"
+
+
+def _given(scheme: Affine) -> dict[str, Any]:
+    """The options, beside bits, that differ from the defaults, as their constructor takes them."""
+    default = Affine()
+    values = {f.name: getattr(scheme, f.name) for f in fields(Affine) if f.name != "bits"}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
+
+
+def _flat(values: Array) -> Array:
+    return np.ascontiguousarray(values, np.float32).reshape(1, -1)
+
+
+def _health(underflowed: int) -> dict[str, int]:
+    return {"underflowed": underflowed} if underflowed else {}
+
+
+def _overflow_error(scheme: Affine, ranges: Range) -> ValueError:
+    """Names the first group whose scale or offset is not finite in its storage dtype."""
+    qmin, qmax = scheme.code_range
+    lo, hi = (r.reshape(-1) for r in ranges)
+    for at in range(lo.size):
+        one = kernels.affine_params(
+            _flat(lo[at]), _flat(hi[at]), qmin=qmin, qmax=qmax, rule=scheme.rule,
+            scales=scheme.scales,
+        )  # fmt: skip
+        if one.overflowed:
+            break
+    index = tuple(int(i) for i in np.unravel_index(at, ranges.min.shape))
+    absmax = max(abs(float(lo[at])), abs(float(hi[at])))
+    wider = "float32 or bfloat16" if scheme.scales == "float16" else "a smaller range"
+    return ValueError(
+        f"x: group {index} spans {lo[at]} to {hi[at]} (absmax {absmax:.9g}), whose "
+        f"{scheme.bits}-bit scale{' or offset' if scheme.offset else ''} overflows "
+        f"{scheme.scales}: use {wider}"
+    )

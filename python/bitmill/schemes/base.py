@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""What every scheme offers; nothing above asks which one it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from bitmill._dtypes import Array
+
+
+class Field(NamedTuple):
+    """One array of a quantized tensor: its name, dtype name and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Encoded(NamedTuple):
+    """The arrays of a quantized tensor, named as in `layout`, and counts of what happened."""
+
+    arrays: dict[str, Array]
+    health: dict[str, int]
+
+
+class Scheme(Protocol):
+    """A way to quantize tensors."""
+
+    def layout(self, shape: tuple[int, ...]) -> list[Field]:
+        """The arrays that a tensor of this shape takes: the one source of sizes."""
+
+    def quantize(self, x: Array, *, num_threads: int | None = None) -> Encoded:
+        """Fit and encode `x`, a C-contiguous float array."""
+
+    def decode(
+        self,
+        arrays: Mapping[str, Array],
+        shape: tuple[int, ...],
+        dtype_name: str,
+        *,
+        out: Array | None = None,
+        num_threads: int | None = None,
+    ) -> Array:
+        """The values, rounded once to `dtype_name`."""
+
+    def codes(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+        """The integer codes, unpacked."""
+
+    def describe(self) -> str:
+        """A few words for tables: "int4 sym g128"."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scheme as JSON can hold it; `from_dict` reads it back."""
+
+
+_KINDS: dict[str, type[Scheme]] = {}
+S = TypeVar("S", bound=type[Any])
+
+
+def register(cls: S) -> S:
+    """Make a scheme class known to `from_dict`, under its own name."""
+    _KINDS[cls.__name__] = cls
+    return cls
+
+
+def from_dict(given: Mapping[str, Any]) -> Scheme:
+    """The scheme that `to_dict` described; ValueError if it describes none.
+
+    >>> from_dict({"scheme": "Affine", "bits": 4}).describe()
+    'int4 sym row'
+    """
+    arguments = dict(given)
+    name = arguments.pop("scheme", None)
+    if name not in _KINDS:
+        raise ValueError(f"scheme={name!r} is not one of: {', '.join(sorted(_KINDS))}")
+    try:
+        return _KINDS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"scheme {name} cannot be made from {arguments}: {error}") from None
