@@ -7,7 +7,8 @@
 
 namespace bitmill {
 
-// Names of the ISAs compiled in, and of those that this CPU and operating system can run; best last.
+// Names of the ISAs compiled in, and of those that this CPU and operating system can run; best
+// last.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> usable_isas();
 

@@ -20,12 +20,12 @@ namespace {
 // Rounding to nearest, subnormals kept, as long as it lives; then what was there before. A host
 // library may have set something else in this thread, and threads inherit it from their creator.
 class DefaultFloats {
-public:
+ public:
 #if defined(__x86_64__) || defined(_M_X64)
   DefaultFloats() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
   ~DefaultFloats() { _mm_setcsr(saved_); }
 
-private:
+ private:
   unsigned saved_;
 #elif defined(__aarch64__)
   DefaultFloats() {
@@ -34,7 +34,7 @@ private:
   }
   ~DefaultFloats() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
 
-private:
+ private:
   uint64_t saved_;
 #else
   DefaultFloats() {
@@ -43,13 +43,13 @@ private:
   }
   ~DefaultFloats() { fesetenv(&saved_); }
 
-private:
+ private:
   fenv_t saved_;
 #endif
 };
 
-// How many pieces a thread takes at a time: a value around half a megabyte of input keeps the counter
-// cool and the ends of a call short.
+// How many pieces a thread takes at a time: a value around half a megabyte of input keeps the
+// counter cool and the ends of a call short.
 int64_t stride_for(int64_t count, int64_t bytes, int threads) {
   const int64_t per_piece = std::max<int64_t>(1, bytes / count);
   const int64_t wanted = std::max<int64_t>(1, (int64_t(1) << 19) / per_piece);
@@ -63,8 +63,10 @@ int64_t round_up(int64_t x, int64_t to) { return (x - 1) / to * to + to; }
 } // namespace
 
 bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*interrupted)()) {
-  if (count <= 0) return true;
-  if (bytes < kAlone) threads = 1;
+  if (count <= 0)
+    return true;
+  if (bytes < kAlone)
+    threads = 1;
   threads = (int)std::min<int64_t>(threads, count);
   const int64_t stride = stride_for(count, bytes, threads);
   std::atomic<int64_t> next{0};
@@ -75,14 +77,19 @@ bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*i
     auto asked = clock::now();
     for (;;) {
       const int64_t begin = next.fetch_add(stride);
-      if (begin >= count || stop.load(std::memory_order_relaxed)) return;
+      if (begin >= count || stop.load(std::memory_order_relaxed))
+        return;
       {
         DefaultFloats floats;
-        for (int64_t i = begin; i < std::min(begin + stride, count); ++i) task(i);
+        for (int64_t i = begin; i < std::min(begin + stride, count); ++i)
+          task(i);
       }
-      if (!caller || interrupted == nullptr) continue;
-      if (clock::now() - asked < std::chrono::milliseconds(50)) continue;
-      if (interrupted()) stop.store(true);
+      if (!caller || interrupted == nullptr)
+        continue;
+      if (clock::now() - asked < std::chrono::milliseconds(50))
+        continue;
+      if (interrupted())
+        stop.store(true);
       asked = clock::now();
     }
   };
@@ -90,12 +97,14 @@ bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*i
   std::vector<std::thread> helpers;
   try {
     helpers.reserve((size_t)threads - 1);
-    while ((int)helpers.size() < threads - 1) helpers.emplace_back(work, false);
+    while ((int)helpers.size() < threads - 1)
+      helpers.emplace_back(work, false);
   } catch (const std::system_error&) {
     // No more threads to be had: those there are do the work, with the same result.
   }
   work(true);
-  for (std::thread& helper : helpers) helper.join();
+  for (std::thread& helper : helpers)
+    helper.join();
   return !stop.load();
 }
 

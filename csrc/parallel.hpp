@@ -10,26 +10,27 @@ constexpr int64_t kAlone = int64_t(4) << 20;
 
 // A reference to something callable with one int64_t; the callee outlives the call.
 class Task {
-public:
+ public:
   template <class F>
   Task(const F& f)
       : object_(&f), call_([](const void* object, int64_t i) { (*(const F*)object)(i); }) {}
   void operator()(int64_t i) const { call_(object_, i); }
 
-private:
+ private:
   const void* object_;
   void (*call_)(const void*, int64_t);
 };
 
-// task(i) for every i below `count`, on at most `threads` threads, the caller's among them, in pieces
-// taken from one counter; `bytes` is the size of the whole input. Every piece runs under the default
-// floating-point environment. The caller's thread asks `interrupted` (if there is one) every 50 ms or
-// so; once that says yes, pieces not yet begun are left out and the result is false.
+// task(i) for every i below `count`, on at most `threads` threads, the caller's among them, in
+// pieces taken from one counter; `bytes` is the size of the whole input. Every piece runs under the
+// default floating-point environment. The caller's thread asks `interrupted` (if there is one)
+// every 50 ms or so; once that says yes, pieces not yet begun are left out and the result is false.
 bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*interrupted)());
 
-// How a matrix is cut into pieces: whole rows, or spans of one row that start at multiples of `align`.
+// How a matrix is cut into pieces: whole rows, or spans of one row that start at multiples of
+// `align`.
 class Pieces {
-public:
+ public:
   Pieces(int64_t rows, int64_t cols, int64_t align);
 
   struct Piece {
@@ -38,7 +39,7 @@ public:
   int64_t count() const { return row_steps_ * col_steps_; }
   Piece operator[](int64_t i) const;
 
-private:
+ private:
   int64_t rows_, cols_, row_step_, col_step_, row_steps_, col_steps_;
 };
 

@@ -21,7 +21,8 @@ struct bf16 {
 // How a range becomes a scale, in the order of bitmill._check.RULES.
 enum Rule { kAbsmax, kFullRange, kSignedMax, kAsymmetric, kOffset };
 
-// Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be short).
+// Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be
+// short).
 struct Block {
   int64_t rows, cols, group;
   int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
@@ -31,12 +32,12 @@ struct Block {
 struct Quantizer {
   int32_t qmin, qmax;
   Rule rule;
-  Float scales;  // dtype of scale and offset
-  int32_t bits;  // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+  Float scales; // dtype of scale and offset
+  int32_t bits; // packed width; 0: unpacked, one byte per code up to 256 codes, else two
 
-  bool wide() const { return qmax - qmin > 255; }            // two bytes per code
-  bool wide_zero_point() const { return qmax > 255; }        // two bytes per zero-point
-  int32_t offset_binary() const {                            // what a stored field adds to a code
+  bool wide() const { return qmax - qmin > 255; }     // two bytes per code
+  bool wide_zero_point() const { return qmax > 255; } // two bytes per zero-point
+  int32_t offset_binary() const {                     // what a stored field adds to a code
     return bits != 0 && qmin < 0 ? 1 << (bits - 1) : 0;
   }
 };
@@ -88,6 +89,10 @@ struct ErrorsTable {
 #define ERRORS BITMILL_MEMBER
 #include "kernels.def"
 };
+struct VerbsTable {
+#define VERBS BITMILL_MEMBER
+#include "kernels.def"
+};
 #undef BITMILL_MEMBER
 
 // The kernels of one ISA.
@@ -98,9 +103,10 @@ struct Kernels {
   const PackTable* pack;
   const ConvertTable* convert;
   const ErrorsTable* errors;
+  const VerbsTable* verbs;
 };
 
-// Each ISA's objects define these six; nothing else of theirs is visible.
+// Each ISA's objects define these seven; nothing else of theirs is visible.
 #define BITMILL_DECLARE_ISA(isa)                                                                   \
   namespace isa {                                                                                  \
   extern const RangesTable ranges_table;                                                           \
@@ -109,6 +115,7 @@ struct Kernels {
   extern const PackTable pack_table;                                                               \
   extern const ConvertTable convert_table;                                                         \
   extern const ErrorsTable errors_table;                                                           \
+  extern const VerbsTable verbs_table;                                                             \
   }
 BITMILL_DECLARE_ISA(scalar)
 BITMILL_DECLARE_ISA(avx2)

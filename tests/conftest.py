@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Shared by all tests: the ISA under test, random numbers with a printed seed, canaries, needs()."""
+"""Shared by all tests: the ISA under test, seeded random numbers, canaries, needs()."""
 
 from __future__ import annotations
 

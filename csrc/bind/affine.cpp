@@ -9,9 +9,9 @@ namespace {
 
 // The parameters of all groups, and those from group `at` on.
 class AllParams {
-public:
-  AllParams(const Quantizer& q, int64_t count, const py::object& scale, const py::object& zero_point,
-            const py::object& offset, bool writable)
+ public:
+  AllParams(const Quantizer& q, int64_t count, const py::object& scale,
+            const py::object& zero_point, const py::object& offset, bool writable)
       : scale_size_(item_size(q.scales)), zero_size_(q.wide_zero_point() ? 2 : 1),
         scale_(optional(scale, count, scale_size_, writable)),
         zero_point_(optional(zero_point, count, zero_size_, writable)),
@@ -21,7 +21,7 @@ public:
             offset_ ? offset_ + at * scale_size_ : nullptr};
   }
 
-private:
+ private:
   int64_t scale_size_, zero_size_;
   char *scale_, *zero_point_, *offset_;
 };
@@ -43,7 +43,8 @@ struct Codes {
 // `divisible`, since its one set of parameters is known.
 Pieces pieces_of(const Block& block, const Quantizer& q, bool divisible) {
   const int64_t words = q.bits ? 64 : 1;
-  if (block.group >= block.cols) return Pieces(block.rows, block.cols, divisible ? words : block.cols);
+  if (block.group >= block.cols)
+    return Pieces(block.rows, block.cols, divisible ? words : block.cols);
   return Pieces(block.rows, block.cols, std::lcm(block.group, words));
 }
 

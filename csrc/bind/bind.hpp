@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What every binding does: arrays to pointers, the GIL released, pieces shared over threads. Arguments
-// were checked in Python (_check.py); what is tested here would be a mistake of bitmill's own.
+// What every binding does: arrays to pointers, the GIL released, pieces shared over threads.
+// Arguments were checked in Python (_check.py); what is tested here would be a mistake of bitmill's
+// own.
 #pragma once
 #include "../cpu.hpp"
 #include "../parallel.hpp"
@@ -17,11 +18,13 @@ void add_columns(py::module_& m);
 void add_pack(py::module_& m);
 void add_convert(py::module_& m);
 void add_errors(py::module_& m);
+void add_verbs(py::module_& m);
 
 inline int64_t item_size(Float type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
 
 inline void require(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(what);
+  if (!condition)
+    throw std::invalid_argument(what);
 }
 
 // The memory of a C-contiguous array of `count` items of this size.
@@ -36,7 +39,8 @@ inline char* output(py::array& a, int64_t count, int64_t size) {
 }
 // The same for arrays that may be None.
 inline char* optional(const py::object& a, int64_t count, int64_t size, bool writable) {
-  if (a.is_none()) return nullptr;
+  if (a.is_none())
+    return nullptr;
   py::array array = py::cast<py::array>(a);
   return writable ? output(array, count, size) : const_cast<char*>(input(array, count, size));
 }

@@ -30,10 +30,12 @@ void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, 
       sum.yy += block.yy;
       sum.xy += block.xy;
       sum.dd += block.dd;
-      if (block.max_abs > sum.max_abs) sum.max_abs = block.max_abs;
+      if (block.max_abs > sum.max_abs)
+        sum.max_abs = block.max_abs;
     }
     const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, sum.max_abs};
-    for (int64_t k = 0; k < 5; ++k) to[k * rows + row] = values[k];
+    for (int64_t k = 0; k < 5; ++k)
+      to[k * rows + row] = values[k];
   }
 }
 

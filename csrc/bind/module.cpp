@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The module bitmill._core: ISA control, the names of the kernels, and one group of functions a family.
+// The module bitmill._core: ISA control, the names of the kernels, and one group of functions a
+// family.
 #include "bind.hpp"
 #include <pybind11/stl.h>
 
@@ -35,15 +36,17 @@ void remember_main_thread() {
 }
 
 void run(int64_t count, int64_t bytes, int threads, Task task) {
-  // Python runs signal handlers on its main thread alone. Others do not even ask: at interpreter exit
-  // a daemon thread that asks for the GIL is ended on the spot, with its helpers still running.
+  // Python runs signal handlers on its main thread alone. Others do not even ask: at interpreter
+  // exit a daemon thread that asks for the GIL is ended on the spot, with its helpers still
+  // running.
   const bool asks = PyThread_get_thread_ident() == main_thread;
   bool finished;
   {
     py::gil_scoped_release release;
     finished = run_parallel(count, bytes, threads, task, asks ? signal_pending : nullptr);
   }
-  if (!finished) throw py::error_already_set();
+  if (!finished)
+    throw py::error_already_set();
 }
 
 } // namespace bitmill::bind
@@ -67,4 +70,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind::add_pack(m);
   bind::add_convert(m);
   bind::add_errors(m);
+  bind::add_verbs(m);
 }

@@ -30,7 +30,8 @@ bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_
     bool out_of_range = false;
     kernel(from + p.row * cols + p.col, p.rows, p.cols, bias_of(bits, is_signed),
            to + words.at(p.row, p.col), &out_of_range);
-    if (out_of_range) fits.store(false, std::memory_order_relaxed);
+    if (out_of_range)
+      fits.store(false, std::memory_order_relaxed);
   });
   return fits.load();
 }

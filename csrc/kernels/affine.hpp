@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Affine quantization of groups along rows. Twins: bitmill.reference.affine_params, affine_quantize,
-// affine_encode, affine_decode.
+// Affine quantization of groups along rows. Twins: bitmill.reference.affine_params,
+// affine_quantize, affine_encode, affine_decode.
 #pragma once
 #include "codes.hpp"
 #include "params.hpp"
@@ -11,14 +11,17 @@ namespace {
 
 void affine_params(const Quantizer* q, const float* lo, const float* hi, int64_t count, Params out,
                    Counts* counts) {
-  for (int64_t i = 0; i < count; ++i) make_group(*q, lo[i], hi[i], out, i, counts);
+  for (int64_t i = 0; i < count; ++i)
+    make_group(*q, lo[i], hi[i], out, i, counts);
 }
 
 template <class T, class Code>
 void encode_span(const T* x, int64_t n, const Encoder& encode, Code* codes) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store_code(codes + i, encode(load(x + i)));
-  if (i < n) store_code(codes + i, encode(load(x + i, n - i)), n - i);
+  for (; i + 16 <= n; i += 16)
+    store_code(codes + i, encode(load(x + i)));
+  if (i < n)
+    store_code(codes + i, encode(load(x + i, n - i)), n - i);
 }
 
 // One group's values to codes, as far as there is room at a time.
@@ -34,8 +37,7 @@ void encode_run(const T* x, int64_t n, const Encoder& encode, Codes& codes) {
 }
 
 // Range of a group for its rule. A range that is not finite is counted and replaced by 0.
-template <class T>
-Range range_for(const Quantizer& q, const T* x, int64_t n, Counts* counts) {
+template <class T> Range range_for(const Quantizer& q, const T* x, int64_t n, Counts* counts) {
   Range range;
   if (q.rule == kAbsmax || q.rule == kFullRange) {
     const float absmax = run_absmax(x, n);
@@ -43,7 +45,8 @@ Range range_for(const Quantizer& q, const T* x, int64_t n, Counts* counts) {
   } else {
     range = run_minmax(x, n);
   }
-  if (is_finite(range.lo) && is_finite(range.hi)) return range;
+  if (is_finite(range.lo) && is_finite(range.hi))
+    return range;
   ++counts->nonfinite;
   return {0, 0};
 }
@@ -116,8 +119,10 @@ void affine_encode(const Quantizer* q, const void* x_, Block block, Params given
 template <class T, class Code>
 void decode_span(const Code* codes, int64_t n, const Decoder& decode, T* out) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(out + i, decode(load_code(codes + i)));
-  if (i < n) store(out + i, decode(load_code(codes + i, n - i)), n - i);
+  for (; i + 16 <= n; i += 16)
+    store(out + i, decode(load_code(codes + i)));
+  if (i < n)
+    store(out + i, decode(load_code(codes + i, n - i)), n - i);
 }
 
 template <class T, class Codes>
@@ -146,7 +151,8 @@ void decode_rows(const Quantizer& q, void* codes_, const Block& block, Params gi
 template <class T>
 void affine_decode(const Quantizer* q, const void* codes_, Block block, Params given, void* out_) {
   T* out = (T*)out_;
-  void* codes = const_cast<void*>(codes_); // only read: the readers share a constructor with writers
+  void* codes =
+      const_cast<void*>(codes_); // only read: the readers share a constructor with writers
   if (q->bits)
     decode_rows<T, UnpackedCodes>(*q, codes, block, given, out);
   else if (q->wide())

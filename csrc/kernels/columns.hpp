@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Affine quantization with parameters per column: the arithmetic of steps.hpp with a vector of each.
-// Twins: bitmill.reference.column_encode, column_decode.
+// Affine quantization with parameters per column: the arithmetic of steps.hpp with a vector of
+// each. Twins: bitmill.reference.column_encode, column_decode.
 #pragma once
 #include "steps.hpp"
 

@@ -9,8 +9,10 @@ namespace {
 
 // A float, rounded to the storage dtype and widened again.
 BITMILL_INLINE float as_stored(float x, Float storage) {
-  if (storage == kF16) return widen(narrow<f16>(x));
-  if (storage == kBF16) return widen(narrow<bf16>(x));
+  if (storage == kF16)
+    return widen(narrow<f16>(x));
+  if (storage == kBF16)
+    return widen(narrow<bf16>(x));
   return x;
 }
 BITMILL_INLINE void store_float(void* p, int64_t i, float x, Float storage) {
@@ -22,8 +24,10 @@ BITMILL_INLINE void store_float(void* p, int64_t i, float x, Float storage) {
     ((float*)p)[i] = x;
 }
 BITMILL_INLINE float load_float(const void* p, int64_t i, Float storage) {
-  if (storage == kF16) return widen(((const f16*)p)[i]);
-  if (storage == kBF16) return widen(((const bf16*)p)[i]);
+  if (storage == kF16)
+    return widen(((const f16*)p)[i]);
+  if (storage == kBF16)
+    return widen(((const bf16*)p)[i]);
   return ((const float*)p)[i];
 }
 BITMILL_INLINE float smallest(Float storage) {
@@ -40,8 +44,8 @@ BITMILL_INLINE int32_t load_zero_point(const Quantizer& q, const void* p, int64_
   return q.wide_zero_point() ? ((const uint16_t*)p)[i] : ((const uint8_t*)p)[i];
 }
 
-// What a group's codes are made with. `divisor` is the stored scale, or infinity where every code of
-// the group is to be 0.
+// What a group's codes are made with. `divisor` is the stored scale, or infinity where every code
+// of the group is to be 0.
 struct Group {
   float divisor, offset;
   int32_t zero_point;
@@ -54,10 +58,14 @@ struct Quotient {
 BITMILL_INLINE Quotient quotient_of(const Quantizer& q, float lo, float hi) {
   const float absmax = -lo > hi ? -lo : hi, steps = (float)(q.qmax - q.qmin);
   switch (q.rule) {
-  case kAbsmax: return {absmax, (float)q.qmax};
-  case kFullRange: return {absmax, steps / 2};
-  case kSignedMax: return {hi > -lo ? hi : lo, (float)q.qmin};
-  default: return {hi - lo, steps};
+  case kAbsmax:
+    return {absmax, (float)q.qmax};
+  case kFullRange:
+    return {absmax, steps / 2};
+  case kSignedMax:
+    return {hi > -lo ? hi : lo, (float)q.qmin};
+  default:
+    return {hi - lo, steps};
   }
 }
 
@@ -93,7 +101,8 @@ BITMILL_INLINE Group make_group(const Quantizer& q, float lo, float hi, Params o
     group.offset = as_stored(lo, q.scales) + 0.0f; // -0.0 becomes +0.0
     store_float(out.offset, i, group.offset, q.scales);
     fits = fits && (bits_of(group.offset) & 0x7fffffff) < 0x7f800000;
-    if (lo == hi) group.divisor = float_of(0x7f800000u);
+    if (lo == hi)
+      group.divisor = float_of(0x7f800000u);
   }
   counts->overflowed += !fits;
   return group;

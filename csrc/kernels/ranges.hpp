@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Ranges of runs and of columns. Values are compared as integers: the bits of |x| order NaN beyond
-// infinity, and ordered() below does the same for signed values, so that a result which is not finite
-// says that the data are not. Twins: bitmill.reference.absmax, minmax, column_absmax, column_minmax.
+// infinity, and ordered() below does the same for signed values, so that a result which is not
+// finite says that the data are not. Twins: bitmill.reference.absmax, minmax, column_absmax,
+// column_minmax.
 #pragma once
 #include "../simd/simd.hpp"
 
@@ -14,7 +15,8 @@ struct Range {
 
 BITMILL_INLINE bool is_finite(float x) { return (bits_of(x) & 0x7fffffff) < 0x7f800000; }
 
-// Integers in the order of the floats (negative ones have their magnitude flipped); its own inverse.
+// Integers in the order of the floats (negative ones have their magnitude flipped); its own
+// inverse.
 BITMILL_INLINE i32x16 ordered(i32x16 bits) {
   return xor_(bits, and_(sign_mask(bits), splat(0x7fffffff)));
 }
@@ -38,8 +40,10 @@ template <class T> float run_absmax(const T* x, int64_t n) {
     m2 = max(m2, magnitude(load(x + i + 32)));
     m3 = max(m3, magnitude(load(x + i + 48)));
   }
-  for (; i + 16 <= n; i += 16) m0 = max(m0, magnitude(load(x + i)));
-  if (i < n) m1 = max(m1, magnitude(load(x + i, n - i)));
+  for (; i + 16 <= n; i += 16)
+    m0 = max(m0, magnitude(load(x + i)));
+  if (i < n)
+    m1 = max(m1, magnitude(load(x + i, n - i)));
   return float_of((uint32_t)reduce_max(max(max(m0, m1), max(m2, m3))));
 }
 
@@ -68,7 +72,8 @@ template <class T> Range run_minmax(const T* x, int64_t n) {
 }
 
 // visit(run, length) for every group of every row, in order.
-template <class T, class Visit> BITMILL_INLINE void for_groups(const T* x, Block block, Visit visit) {
+template <class T, class Visit>
+BITMILL_INLINE void for_groups(const T* x, Block block, Visit visit) {
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
       const int64_t n = left < block.group ? left : block.group;
@@ -119,8 +124,10 @@ void column_minmax(const void* x_, int64_t rows, int64_t cols, int64_t row_step,
     lo[i] = float_of(0x7fffffffu), hi[i] = float_of(0x80000000u);
   for (int64_t row = 0; row < rows; ++row, x += row_step) {
     int64_t i = 0;
-    for (; i + 16 <= cols; i += 16) merge_keys(lo + i, hi + i, ordered(load(x + i)), 16);
-    if (i < cols) merge_keys(lo + i, hi + i, ordered(load(x + i, cols - i)), cols - i);
+    for (; i + 16 <= cols; i += 16)
+      merge_keys(lo + i, hi + i, ordered(load(x + i)), 16);
+    if (i < cols)
+      merge_keys(lo + i, hi + i, ordered(load(x + i, cols - i)), cols - i);
   }
   for (int64_t i = 0; i < cols; ++i) {
     lo[i] = value_of((int32_t)bits_of(lo[i]));

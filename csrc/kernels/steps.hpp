@@ -36,7 +36,8 @@ struct Decoder {
 
   BITMILL_INLINE Decoder(const Quantizer& q, f32x16 offset_, f32x16 scale_, i32x16 zero_point)
       : flip(splat(q.bits == 0 && q.qmin < 0 ? (q.wide() ? 0x8000 : 0x80) : 0)),
-        bias(add(add(flip, splat(q.offset_binary())), zero_point)), scale(scale_), offset(offset_) {}
+        bias(add(add(flip, splat(q.offset_binary())), zero_point)), scale(scale_), offset(offset_) {
+  }
 
   BITMILL_INLINE f32x16 operator()(i32x16 field) const {
     return add(mul(to_f32(sub(xor_(field, flip), bias)), scale), offset);

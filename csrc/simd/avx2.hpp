@@ -49,8 +49,9 @@ template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
 }
 
 BITMILL_INLINE f64x16 to_f64(f32x16 x) {
-  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
-          _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
+  return {
+      _mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
+      _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
 }
 // The low halves of 16 lanes, in order.
 BITMILL_INLINE __m256i low_halves(__m256i a, __m256i b) {
@@ -142,7 +143,9 @@ BITMILL_INLINE f32x16 float_of(i32x16 x) {
 
 // One verb on both halves.
 #define BITMILL_BOTH(type, verb, instruction)                                                      \
-  BITMILL_INLINE type verb(type x, type y) { return {instruction(x.a, y.a), instruction(x.b, y.b)}; }
+  BITMILL_INLINE type verb(type x, type y) {                                                       \
+    return {instruction(x.a, y.a), instruction(x.b, y.b)};                                         \
+  }
 BITMILL_BOTH(f32x16, add, _mm256_add_ps)
 BITMILL_BOTH(f32x16, sub, _mm256_sub_ps)
 BITMILL_BOTH(f32x16, mul, _mm256_mul_ps)

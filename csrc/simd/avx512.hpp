@@ -31,7 +31,9 @@ BITMILL_INLINE f32x16 load(const f16* p, int64_t n) {
 BITMILL_INLINE f32x16 from_bf16(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
-BITMILL_INLINE f32x16 load(const bf16* p) { return from_bf16(_mm256_loadu_si256((const __m256i*)p)); }
+BITMILL_INLINE f32x16 load(const bf16* p) {
+  return from_bf16(_mm256_loadu_si256((const __m256i*)p));
+}
 BITMILL_INLINE f32x16 load(const bf16* p, int64_t n) {
   return from_bf16(_mm256_maskz_loadu_epi16(first(n), p));
 }
@@ -48,7 +50,8 @@ BITMILL_INLINE f32x16 load(const double* p, int64_t n) {
 }
 
 BITMILL_INLINE f64x16 to_f64(f32x16 x) {
-  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+          _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
 }
 BITMILL_INLINE __m256i to_f16(f32x16 x) { return _mm512_cvtps_ph(x, kNearest); }
 // Not vcvtneps2bf16: it flushes subnormals to zero.
@@ -154,7 +157,8 @@ BITMILL_INLINE int32_t reduce_min(i32x16 x) { return _mm512_reduce_min_epi32(x.v
 BITMILL_INLINE double reduce_max(f64x16 x) { return _mm512_reduce_max_pd(_mm512_max_pd(x.a, x.b)); }
 BITMILL_INLINE double reduce_add(f64x16 x) {
   const __m512d eight = _mm512_add_pd(x.a, x.b);
-  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+  const __m256d four =
+      _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
@@ -168,7 +172,8 @@ struct ByteOrder {
 template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
-    for (int i = 0; i < 8 * B; ++i) o.at[i] = (uint8_t)(i / B * 8 + i % B);
+    for (int i = 0; i < 8 * B; ++i)
+      o.at[i] = (uint8_t)(i / B * 8 + i % B);
     return o;
   }();
   constexpr int kSelect = 0xca; // mask ? a : b
@@ -187,12 +192,14 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
 template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
-    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
+    for (int i = 0; i < 64; ++i)
+      o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
     return o;
   }();
   static constexpr ByteOrder shifts = [] {
     ByteOrder o{};
-    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)(i % 8 * B);
+    for (int i = 0; i < 64; ++i)
+      o.at[i] = (uint8_t)(i % 8 * B);
     return o;
   }();
   __m512i x = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - 8 * B), p);

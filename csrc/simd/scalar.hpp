@@ -17,7 +17,8 @@ struct f64x16 {
 
 #define BITMILL_LANES(type, expression)                                                            \
   type r;                                                                                          \
-  for (int i = 0; i < 16; ++i) r.v[i] = (expression);                                              \
+  for (int i = 0; i < 16; ++i)                                                                     \
+    r.v[i] = (expression);                                                                         \
   return r
 
 template <class T> BITMILL_INLINE f32x16 load(const T* p) { BITMILL_LANES(f32x16, widen(p[i])); }
@@ -25,23 +26,29 @@ template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
   BITMILL_LANES(f32x16, i < n ? widen(p[i]) : 0.0f);
 }
 template <class T> BITMILL_INLINE void store(T* p, f32x16 x) {
-  for (int i = 0; i < 16; ++i) p[i] = narrow<T>(x.v[i]);
+  for (int i = 0; i < 16; ++i)
+    p[i] = narrow<T>(x.v[i]);
 }
 template <class T> BITMILL_INLINE void store(T* p, f32x16 x, int64_t n) {
-  for (int i = 0; i < n; ++i) p[i] = narrow<T>(x.v[i]);
+  for (int i = 0; i < n; ++i)
+    p[i] = narrow<T>(x.v[i]);
 }
 
 BITMILL_INLINE i32x16 load_u8(const uint8_t* p) { BITMILL_LANES(i32x16, p[i]); }
-BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) { BITMILL_LANES(i32x16, i < n ? p[i] : 0); }
+BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) {
+  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+}
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p) { BITMILL_LANES(i32x16, p[i]); }
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
   BITMILL_LANES(i32x16, i < n ? p[i] : 0);
 }
 BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n = 16) {
-  for (int i = 0; i < n; ++i) p[i] = (uint8_t)x.v[i];
+  for (int i = 0; i < n; ++i)
+    p[i] = (uint8_t)x.v[i];
 }
 BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x, int64_t n = 16) {
-  for (int i = 0; i < n; ++i) p[i] = (uint16_t)x.v[i];
+  for (int i = 0; i < n; ++i)
+    p[i] = (uint16_t)x.v[i];
 }
 
 BITMILL_INLINE f32x16 splat(float x) { BITMILL_LANES(f32x16, x); }
@@ -81,8 +88,8 @@ BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & 
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }
 
-// Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x) rounds
-// to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.
+// Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x)
+// rounds to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.
 BITMILL_INLINE int32_t nearest(float x) {
   const float shift = x < 0 ? -0x1p23f : 0x1p23f;
   return (int32_t)(x > -0x1p23f && x < 0x1p23f ? (x + shift) - shift : x);
@@ -104,22 +111,26 @@ BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i]
 
 BITMILL_INLINE int32_t reduce_max(i32x16 x) {
   int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i) r = x.v[i] > r ? x.v[i] : r;
+  for (int i = 1; i < 16; ++i)
+    r = x.v[i] > r ? x.v[i] : r;
   return r;
 }
 BITMILL_INLINE int32_t reduce_min(i32x16 x) {
   int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i) r = x.v[i] < r ? x.v[i] : r;
+  for (int i = 1; i < 16; ++i)
+    r = x.v[i] < r ? x.v[i] : r;
   return r;
 }
 BITMILL_INLINE double reduce_max(f64x16 x) {
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; ++i) x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
+    for (int i = 0; i < half; ++i)
+      x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
   return x.v[0];
 }
 BITMILL_INLINE double reduce_add(f64x16 x) {
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
+    for (int i = 0; i < half; ++i)
+      x.v[i] += x.v[i + half];
   return x.v[0];
 }
 

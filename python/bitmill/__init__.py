@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """bitmill quantizes the weights of large language models on a CPU: exact, fast, bounded, honest."""
 
-from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
 from bitmill import clip, kernels, reference
 from bitmill._core import isa, isas
@@ -12,10 +12,20 @@ from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
 from bitmill.schemes import Affine
 
+if TYPE_CHECKING:
+    from bitmill.checkpoint import (
+        CheckpointError,
+        load,
+        plan_checkpoint,
+        quantize_checkpoint,
+        save,
+    )
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Affine",
+    "CheckpointError",
     "Metrics",
     "QTensor",
     "clip",
@@ -25,10 +35,28 @@ __all__ = [
     "isa",
     "isas",
     "kernels",
+    "load",
     "metrics",
     "pack",
+    "plan_checkpoint",
     "quantize",
+    "quantize_checkpoint",
     "reference",
+    "save",
     "set_num_threads",
     "unpack",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of `bitmill.checkpoint`, imported when first used: they cost as much as all the rest."""
+    if name in ("CheckpointError", "load", "plan_checkpoint", "quantize_checkpoint", "save"):
+        from bitmill import checkpoint
+
+        globals()[name] = value = getattr(checkpoint, name)
+        return value
+    raise AttributeError(f"module 'bitmill' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

@@ -16,20 +16,34 @@ MAX_THREADS = 1024
 _LISTED_FLOATS = "float32, float16, bfloat16 or float64"
 
 
-def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> int:
-    """`value` as an int between `low` and `high`; bools, floats and strings are TypeErrors."""
+def _int(value: Any, name: str) -> int:
+    """`value` as an int; bools, floats and strings are TypeErrors."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={value!r} is a bool; {name} takes an int")
     try:
-        number = operator.index(value)
+        return operator.index(value)
     except TypeError:
         raise TypeError(
             f"{name}={value!r} is a {type(value).__name__}; {name} takes an int"
         ) from None
+
+
+def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> int:
+    """`value` as an int between `low` and `high`."""
+    number = _int(value, name)
     if not low <= number <= high:
-        wanted = f"at least {low}" if high >= sys.maxsize else f"between {low} and {high}"
+        open_ended = high >= sys.maxsize and number < low
+        wanted = f"at least {low}" if open_ended else f"between {low} and {high}"
         raise ValueError(f"{name}={number} must be {wanted}{remedy}")
     return number
+
+
+def code_width(value: Any) -> int:
+    """The bits of a code: 2 to 8, or 16."""
+    bits = _int(value, "bits")
+    if bits != 16 and not 2 <= bits <= 8:
+        raise ValueError(f"bits={bits} must be 2 to 8, or 16")
+    return bits
 
 
 def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
@@ -57,9 +71,27 @@ def group_size(value: Any) -> int | None:
 
 
 def float_dtype(value: Any, name: str = "dtype") -> str:
-    """The name of one of the four float dtypes, from its name or the dtype itself."""
-    text = value if isinstance(value, str) else getattr(np.dtype(value), "name", None)
-    return choice(text, name, FLOATS)
+    """The name of one of the four float dtypes, from its name, the dtype or its scalar type."""
+    if not isinstance(value, (str, np.dtype, type)):
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}; {name} takes {_LISTED_FLOATS}"
+        )
+    return choice(value if isinstance(value, str) else np.dtype(value).name, name, FLOATS)
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """The shape of a tensor: at least one size, none negative."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"shape={value!r} is a {type(value).__name__}; shape takes a tuple of ints")
+    if not value:
+        raise ValueError("shape=() has 0 dimensions; at least 1 is needed")
+    return tuple(integer(n, "shape", low=0, high=sys.maxsize) for n in value)
+
+
+def unmasked(x: Any, name: str) -> None:
+    """Raise for a masked array, whose mask would be lost."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first: {name}.filled(0)")
 
 
 def array(x: Any, name: str = "x") -> Array:
@@ -67,16 +99,19 @@ def array(x: Any, name: str = "x") -> Array:
 
     Takes what `np.asarray` turns into such an array, and bfloat16 tensors of torch by their bits.
     """
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; fill it first: {name}.filled(0)")
+    unmasked(x, name)
     if type(x).__module__.partition(".")[0] == "torch":
         x = _from_torch(x)
-    given = np.asarray(x)
+    try:
+        given = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name} is a {type(x).__name__} that makes no array: {error}") from None
     if given.dtype.name not in FLOATS:
-        kind = "" if isinstance(x, np.ndarray) else f" (from {type(x).__name__})"
+        kind, remedy = "", f"{name}.astype(np.float32)"
+        if given is not x:
+            kind, remedy = f" (from {type(x).__name__})", f"np.asarray({name}, np.float32)"
         raise TypeError(
-            f"{name} has dtype {given.dtype}{kind}; bitmill takes {_LISTED_FLOATS}: "
-            f"{name}.astype(np.float32)"
+            f"{name} has dtype {given.dtype}{kind}; bitmill takes {_LISTED_FLOATS}: {remedy}"
         )
     if given.ndim == 0:
         raise ValueError(f"{name} has 0 dimensions; at least 1 is needed: np.atleast_1d({name})")
@@ -98,7 +133,7 @@ def matrix(x: Any, name: str, allowed: Sequence[str] = FLOATS) -> Array:
         raise TypeError(f"{name} is a {type(x).__name__}; kernels take a NumPy array")
     contiguous(x, name, allowed)
     if x.ndim != 2:
-        raise ValueError(f"{name} has shape {x.shape}; kernels take 2-D arrays: {name}.reshape")
+        raise ValueError(f"{name} has shape {x.shape}; wanted 2-D: {name}.reshape(rows, columns)")
     return x
 
 
@@ -106,8 +141,13 @@ def contiguous(x: Array, name: str, allowed: Sequence[str]) -> Array:
     """`x`, if it is C-contiguous and of a native `allowed` dtype."""
     if x.dtype.name not in allowed:
         raise TypeError(f"{name} has dtype {x.dtype}; wanted {', '.join(allowed)}")
-    if not x.flags.c_contiguous or not x.dtype.isnative:
-        raise ValueError(f"{name} must be C-contiguous and native: np.ascontiguousarray({name})")
+    if not x.dtype.isnative:
+        raise ValueError(
+            f"{name} has dtype {x.dtype}; wanted native byte order: "
+            f"{name}.astype({name}.dtype.newbyteorder('='))"
+        )
+    if not x.flags.c_contiguous:
+        raise ValueError(f"{name} is not C-contiguous: np.ascontiguousarray({name})")
     return x
 
 
@@ -118,6 +158,13 @@ def shaped(x: Any, name: str, shape: tuple[int, ...], allowed: Sequence[str]) ->
     if x.shape != shape:
         raise ValueError(f"{name} has shape {x.shape}; wanted {shape}")
     return contiguous(x, name, allowed)
+
+
+def held(x: Any, name: str, of: str, shape: tuple[int, ...]) -> None:
+    """Raise unless `x` is the array of this name, dtype and shape that a layout asks for."""
+    if isinstance(x, np.ndarray) and x.dtype.name != of:
+        raise ValueError(f"{name} has dtype {x.dtype}; wanted {of}")
+    shaped(x, name, shape, (of,))
 
 
 def same_shape(a: Array, b: Array, names: str) -> None:
@@ -205,10 +252,12 @@ def nonfinite_error(x: Array, name: str = "x") -> ValueError:
         if first < 0 and bad.size:
             first = start + int(bad[0])
     value = float(flat[first])
-    what = "a float64 beyond the range of float32" if np.isfinite(value) else "not finite"
+    what, remedy = "not finite", "replace it, for example with np.nan_to_num"
+    if np.isfinite(value):
+        what, remedy = "a float64 beyond the range of float32", f"scale or clip {name}"
     return ValueError(
         f"{name} has {count} value{'s' if count != 1 else ''} that cannot be quantized; the first, "
-        f"{name}.flat[{first}], is {value} ({what}): replace it, for example with np.nan_to_num"
+        f"{name}.flat[{first}], is {value} ({what}): {remedy}"
     )
 
 
@@ -219,8 +268,9 @@ def code_error(codes: Array, bits: int) -> ValueError:
     flat = codes.reshape(-1)
     bad = np.flatnonzero((flat < low) | (flat > high))
     return ValueError(
-        f"codes has {bad.size} codes outside {low}..{high}, the range of {bits} bits; the first, "
-        f"codes.flat[{bad[0]}], is {flat[bad[0]]}: clip them or use more bits"
+        f"codes has {bad.size} value{'s' if bad.size != 1 else ''} outside {low}..{high}, the "
+        f"range of {bits} bits; the first, codes.flat[{bad[0]}], is {flat[bad[0]]}: clip codes or "
+        "use more bits"
     )
 
 
@@ -268,5 +318,6 @@ def rule(value: Any, qmin: int, qmax: int) -> int:
 def scheme(given: Any) -> None:
     """Raise unless `given` is a scheme object."""
     if isinstance(given, type) or not all(hasattr(given, m) for m in ("layout", "quantize")):
-        shown = getattr(given, "__name__", None) or type(given).__name__
+        is_class = isinstance(given, type)
+        shown = f"the class {given.__name__}" if is_class else f"a {type(given).__name__}"
         raise TypeError(f"scheme is {shown}; wanted a scheme object such as bm.Affine(4)")

@@ -33,7 +33,7 @@ def code(name: str) -> int:
 
 
 def carrier(array: Array) -> Array:
-    """`array` as the compiled module sees it: bfloat16 has no buffer format, so uint16 carries it."""
+    """`array` as the compiled module sees it: uint16 for bfloat16, which has no buffer format."""
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 

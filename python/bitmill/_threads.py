@@ -20,7 +20,8 @@ def set_num_threads(n: int | None) -> None:
     >>> set_num_threads(None)
     """
     global _chosen
-    _chosen = None if n is None else _check.integer(n, "n", low=1, high=_check.MAX_THREADS)
+    remedy = " (or None for what the environment says)"
+    _chosen = None if n is None else _count(n, "n", remedy)
 
 
 def get_num_threads() -> int:
@@ -51,4 +52,8 @@ def resolve(num_threads: int | None) -> int:
     """The thread count of one call."""
     if num_threads is None:
         return get_num_threads()
-    return _check.integer(num_threads, "num_threads", low=1, high=_check.MAX_THREADS)
+    return _count(num_threads, "num_threads", " (or None for bitmill.get_num_threads())")
+
+
+def _count(value: int, name: str, remedy: str) -> int:
+    return _check.integer(value, name, low=1, high=_check.MAX_THREADS, remedy=remedy)

@@ -43,8 +43,8 @@ class View(NamedTuple):
 
     `matrix` is the 2-D shape that the tensor is reshaped to; if `whole_rows`, its rows are those of
     the tensor. Parameters are one per group of `group_size` along each row (None: one per row), or,
-    if `columns`, one per column. The same ones come `repeats` times down the rows, which happens when
-    a channel axis has other axes before it. `params` is their shape beside the tensor.
+    if `columns`, one per column. The same ones come `repeats` times down the rows, which happens
+    when a channel axis has other axes before it. `params` is their shape beside the tensor.
     """
 
     matrix: tuple[int, int]

@@ -31,10 +31,10 @@ def pack(
     >>> hex(61968)
     '0xf210'
     """
-    codes = _integers(codes, "codes", ("int8", "uint8"), "codes.astype(np.int8)")
+    given, codes = codes, _integers(codes, "codes", ("int8", "uint8"), "codes.astype(np.int8)")
     bits = _check.integer(bits, "bits", low=1, high=8)
     shape = (*codes.shape[:-1], _check.word_count(codes.shape[-1], bits))
-    out = _check.output(out, shape, np.dtype(np.uint32), codes)
+    out = _check.output(out, shape, np.dtype(np.uint32), given)
     kernels.pack(rows_of(codes), bits, out=rows_of(out), num_threads=num_threads)
     return out
 
@@ -57,12 +57,12 @@ def unpack(
     >>> bm.unpack(np.array([0xf210], np.uint32), 4, 4, signed=False)
     array([ 0,  1,  2, 15], dtype=uint8)
     """
-    packed = _integers(packed, "packed", ("uint32",), "packed.view(np.uint32)")
+    given, packed = packed, _integers(packed, "packed", ("uint32",), "packed.view(np.uint32)")
     bits = _check.integer(bits, "bits", low=1, high=8)
     length = _check.packed_length(packed, bits, length)
     signed = _check.flag(signed, "signed")
     of = np.dtype(np.int8 if signed else np.uint8)
-    out = _check.output(out, (*packed.shape[:-1], length), of, packed)
+    out = _check.output(out, (*packed.shape[:-1], length), of, given)
     kernels.unpack(
         rows_of(packed), bits, length, signed=signed, out=rows_of(out), num_threads=num_threads
     )
@@ -71,6 +71,7 @@ def unpack(
 
 def _integers(x: Any, name: str, allowed: tuple[str, ...], remedy: str) -> Array:
     """`x` as a C-contiguous native array, if it is an array of one of the `allowed` dtypes."""
+    _check.unmasked(x, name)
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
     if x.dtype.name not in allowed:

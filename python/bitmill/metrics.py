@@ -11,6 +11,7 @@ import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
+from bitmill._threads import resolve
 from bitmill.grid import rows_of
 from bitmill.qtensor import QTensor
 
@@ -56,6 +57,7 @@ def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
     >>> round(m.sqnr_db, 2), round(m.max_abs, 2)
     (24.96, 0.4)
     """
+    num_threads = resolve(num_threads)
     x = _check.array(x)
     y = _values(q, num_threads)
     if y.shape != x.shape:
@@ -74,7 +76,8 @@ def _values(q: Any, num_threads: int | None) -> Array:
         return q.dequantize(num_threads=num_threads)
     if isinstance(q, np.ndarray) and q.dtype.kind in "iu":
         raise TypeError(
-            f"q has dtype {q.dtype}: these are codes, not values; pass the QTensor or its dequantize()"
+            f"q has dtype {q.dtype}: these are codes, not values; "
+            "pass the QTensor or its dequantize()"
         )
     return kernels.to_float32(_check.array(q, "q"), num_threads=num_threads)
 

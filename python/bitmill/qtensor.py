@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-
-
 from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill._threads import resolve
 from bitmill.schemes import Scheme
 
 FORMATS = ("compressed_tensors",)
@@ -23,8 +22,8 @@ class QTensor:
     """A tensor as `bitmill.quantize` returns it.
 
     `arrays` are those of `scheme.layout(shape)`; `dtype` is the name of the input's dtype; `health`
-    counts what happened on the way ("underflowed": scales raised to the smallest positive value), and
-    is empty where nothing did. Raises ValueError for arrays that are not those of the layout.
+    counts what happened on the way ("underflowed": scales raised to the smallest positive value),
+    and is empty where nothing did. Raises ValueError for arrays that are not those of the layout.
 
     `np.asarray(q)` is `q.dequantize()`: float32.
     """
@@ -36,13 +35,15 @@ class QTensor:
     health: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check.float_dtype(self.dtype)
+        _check.scheme(self.scheme)
+        object.__setattr__(self, "shape", _check.shape(self.shape))
+        object.__setattr__(self, "dtype", _check.float_dtype(self.dtype))
         layout = self.scheme.layout(self.shape)
         names = [wanted.name for wanted in layout]
         if sorted(self.arrays) != sorted(names):
             raise ValueError(f"arrays are {', '.join(self.arrays)}; wanted {', '.join(names)}")
         for wanted in layout:
-            _check.shaped(self.arrays[wanted.name], wanted.name, wanted.shape, (wanted.dtype,))
+            _check.held(self.arrays[wanted.name], *wanted)
 
     @property
     def codes(self) -> Array:
@@ -97,14 +98,14 @@ class QTensor:
         self, *, dtype: str = "float32", out: Array | None = None, num_threads: int | None = None
     ) -> Array:
         """The values: see `bitmill.dequantize`."""
-        name = _check.float_dtype(dtype)
-        return self.scheme.decode(
-            self.arrays, self.shape, name, out=out, num_threads=num_threads
-        )
+        name, threads = _check.float_dtype(dtype), resolve(num_threads)
+        return self.scheme.decode(self.arrays, self.shape, name, out=out, num_threads=threads)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("a quantized tensor has no float array to share: copy=False is not met")
+            raise ValueError(
+                "a quantized tensor has no float array to share: copy=False is not met"
+            )
         values = self.dequantize()
         return values if dtype is None else values.astype(dtype, copy=False)
 
@@ -113,5 +114,3 @@ class QTensor:
             f"QTensor({self.scheme.describe()}, shape={self.shape}, dtype={self.dtype}, "
             f"{self.bits_per_weight():.4g} bits per weight, {self.nbytes:,} bytes)"
         )
-
-

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill._threads import resolve
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Scheme
 
@@ -14,9 +17,10 @@ from bitmill.schemes import Scheme
 def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTensor:
     """Quantize `x` by `scheme`.
 
-    `x` is anything that `np.asarray` turns into float32, float16, float64 or bfloat16 (of ml_dtypes),
-    of any rank from 1 and any strides; CPU tensors of torch too. float64 is rounded to float32 first.
-    It is not modified, and the result does not depend on `num_threads` or on the instruction set.
+    `x` is anything that `np.asarray` turns into float32, float16, float64 or bfloat16 (of
+    ml_dtypes), of any rank from 1 and any strides; CPU tensors of torch too. float64 is rounded to
+    float32 first. `x` is not modified, and the result does not depend on `num_threads` or on the
+    instruction set.
 
     Raises TypeError for another dtype; ValueError for 0 dimensions, for NaN and infinities (naming
     the first and their number), and for a scale that overflows its storage dtype.
@@ -29,6 +33,7 @@ def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTens
     (array([[ 0, -1,  2,  7]], dtype=int8), array([[1.]], dtype=float32))
     """
     _check.scheme(scheme)
+    num_threads = resolve(num_threads)
     values = _check.array(x)
     arrays, health = scheme.quantize(values, num_threads=num_threads)
     return QTensor(scheme, values.shape, values.dtype.name, arrays, health)
@@ -56,12 +61,20 @@ def dequantize(
     return q.dequantize(dtype=dtype, out=out, num_threads=num_threads)
 
 
-def fake_quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> Array:
+def fake_quantize(
+    x: Any, scheme: Scheme, *, out: Array | None = None, num_threads: int | None = None
+) -> Array:
     """`x` as quantization leaves it, in its own dtype: `dequantize(quantize(x))`.
+
+    `out`, if given, must be a C-contiguous writeable array of the dtype and shape of `x` that
+    shares no memory with it.
 
     >>> import bitmill as bm, numpy as np
     >>> bm.fake_quantize(np.array([0.4, -1.0, 7.0], np.float32), bm.Affine(4))
     array([ 0., -1.,  7.], dtype=float32)
     """
-    q = quantize(x, scheme, num_threads=num_threads)
-    return q.dequantize(dtype=q.dtype, num_threads=num_threads)
+    values = _check.array(x)
+    if out is not None:
+        _check.output(out, values.shape, values.dtype, x if isinstance(x, np.ndarray) else values)
+    q = quantize(values, scheme, num_threads=num_threads)
+    return q.dequantize(dtype=q.dtype, out=out, num_threads=num_threads)

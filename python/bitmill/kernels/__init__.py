@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernels: thin wrappers over the compiled module, one for each function of `bitmill.reference`.
+"""The kernels: thin wrappers over the compiled module, one for each twin in `bitmill.reference`.
 
 Same names, arguments and bits as the NumPy twins, whose docstrings define what comes back. Arrays
 are 2-D, C-contiguous and native; `bitmill.quantize` and its kin take any.

@@ -10,9 +10,7 @@ from bitmill._dtypes import FLOATS, Array, carrier, code, dtype
 from bitmill._threads import resolve
 
 
-def to_float32(
-    x: Array, *, out: Array | None = None, num_threads: int | None = None
-) -> Array:
+def to_float32(x: Array, *, out: Array | None = None, num_threads: int | None = None) -> Array:
     """`bitmill.reference.to_float32`, fast."""
     x = _check.contiguous(x, "x", FLOATS)
     out = _check.output(out, x.shape, np.dtype(np.float32), x)

@@ -60,7 +60,7 @@ def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
 
 
 def _chunks(x: Array) -> tuple[Array, tuple[object, ...]]:
-    """A row of zeros for the ranges of each chunk of rows, and the arguments that say what to read."""
+    """A row of zeros for the ranges of each chunk of rows, and what to read."""
     x = _check.matrix(x, "x")
     rows, columns = x.shape
     step = max(1, _COLUMN_CHUNK // max(1, columns))

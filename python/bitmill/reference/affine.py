@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Affine quantization of groups along rows: value ≈ (code − zero_point)·scale, or code·scale + offset.
+"""Affine quantization of groups along rows: x ≈ (code − zero_point)·scale, or code·scale + offset.
 
 The numbers follow the rules N1–N5 and N11 that `bitmill.Affine` documents.
 """
@@ -62,9 +62,7 @@ def affine_params(
     return AffineParams(scale, zero_point, offset, int(overflow.sum()), int(underflow.sum()))
 
 
-def _span(
-    lo: Array, hi: Array, qmin: int, qmax: int, rule: str
-) -> tuple[Array, np.float32, Array]:
+def _span(lo: Array, hi: Array, qmin: int, qmax: int, rule: str) -> tuple[Array, np.float32, Array]:
     """What the rule divides, by what, and `lo` with zero forced into the range where it must be."""
     if rule == "signed_max":
         return np.where(hi > -lo, hi, lo), np.float32(qmin), lo
@@ -108,7 +106,9 @@ def affine_encode(
     for group in range(shape[1]):
         part = slice(None) if size is None else slice(group * size, (group + 1) * size)
         at = (slice(None), slice(group, group + 1))
-        codes[:, part] = encode(x[:, part], *(p if p is None else p[at] for p in params), qmin, qmax)
+        codes[:, part] = encode(
+            x[:, part], *(p if p is None else p[at] for p in params), qmin, qmax
+        )
     if bits is not None:
         return pack(codes, bits, out=out)
     out = _check.output(out, codes.shape, codes.dtype, x, *params)
@@ -207,9 +207,7 @@ def affine_decode(
     return out
 
 
-def decode(
-    codes: Array, scale: Array, zero_point: Array | None, offset: Array | None
-) -> Array:
+def decode(codes: Array, scale: Array, zero_point: Array | None, offset: Array | None) -> Array:
     """The rule of `affine_decode`, in float32, with parameters that broadcast against `codes`."""
     steps = codes.astype(np.int32)
     if zero_point is not None:

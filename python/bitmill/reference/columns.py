@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Affine quantization with one set of parameters per column: the rules of `affine`, element by element."""
+"""Affine quantization with one set of parameters per column, by the rules of `affine`."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array, code_dtype, dtype

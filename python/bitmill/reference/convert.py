@@ -9,9 +9,7 @@ from bitmill import _check
 from bitmill._dtypes import FLOATS, Array, dtype
 
 
-def to_float32(
-    x: Array, *, out: Array | None = None, num_threads: int | None = None
-) -> Array:
+def to_float32(x: Array, *, out: Array | None = None, num_threads: int | None = None) -> Array:
     """float16 and bfloat16 exactly (subnormals kept), float64 rounded to nearest even.
 
     A NaN stays a NaN of the same sign; float16 and float64 NaNs become quiet.

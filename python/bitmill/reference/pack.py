@@ -42,7 +42,7 @@ def unpack(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """The codes [R, length] in packed words [R, W]: int8 if `signed` (offset-binary), else uint8."""
+    """Codes [R, length] of packed words [R, W]: int8 if `signed` (offset-binary), else uint8."""
     packed = _check.matrix(packed, "packed", ("uint32",))
     bits = _check.integer(bits, "bits", low=1, high=8)
     length = _check.packed_length(packed, bits, length)

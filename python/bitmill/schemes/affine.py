@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The affine scheme: integers on a uniform grid, with a scale and perhaps a zero-point per group."""
+"""The affine scheme: integers on a uniform grid, with a scale, perhaps a zero-point, per group."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FUSED = 1 << 16  # values; a longer group leaves the cache between its range an
 class Affine:
     """Codes on a uniform grid: x̂ = (q − zero_point) · scale, or x̂ = q · scale + offset.
 
-    q = clamp(rint(x / scale) + zero_point, qmin, qmax), with the float32 quotient by the scale as it
-    is stored, rounded half to even.
+    q = clamp(rint(x / scale) + zero_point, qmin, qmax), with the float32 quotient by the scale as
+    it is stored, rounded half to even.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class Affine:
     clip
         How ranges are chosen: "minmax", or an object of `bitmill.clip`.
     scale_rule
-        For symmetric codes: "absmax" (absmax/qmax), "full_range" (absmax/((qmax − qmin)/2), the rule
-        of compressed-tensors) or "signed_max" (v/qmin with v the value of largest magnitude, the rule
-        of llama.cpp and ONNX Runtime; the scale may be negative).
+        For symmetric codes: "absmax" (absmax/qmax), "full_range" (absmax/((qmax − qmin)/2), the
+        rule of compressed-tensors) or "signed_max" (v/qmin with v the value of largest magnitude,
+        the rule of llama.cpp and ONNX Runtime; the scale may be negative).
     narrow_range
         Symmetric codes without −2^(bits−1).
     scales
@@ -242,9 +242,7 @@ class Affine:
             raise _overflow_error(self, clip.MinMax().ranges(x, view, magnitude=False))
         return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
 
-    def _divisor(
-        self, x: Array, view: grid.View, scale: Array, num_threads: int | None
-    ) -> Array:
+    def _divisor(self, x: Array, view: grid.View, scale: Array, num_threads: int | None) -> Array:
         """What values are divided by: the scale; infinity in constant groups of an offset scheme.
 
         Those have codes 0 by definition, while x − offset need not be 0 after rounding.
@@ -252,7 +250,8 @@ class Affine:
         if not self.offset:
             return scale
         lo, hi = clip.MinMax().ranges(x, view, magnitude=False, num_threads=num_threads)
-        return np.where(lo == hi, scale.dtype.type(np.inf), scale)
+        constant = lo.view(np.int32) == hi.view(np.int32)  # the caller may have set DAZ
+        return np.where(constant, scale.dtype.type(np.inf), scale)
 
     def _arrays(
         self,
@@ -274,10 +273,7 @@ def _check_options(scheme: Affine) -> None:
     def settle(name: str, value: object) -> None:
         object.__setattr__(scheme, name, value)
 
-    bits = _check.integer(scheme.bits, "bits", low=2, high=16, remedy=" (2 to 8, or 16)")
-    if 8 < bits < 16:
-        raise ValueError(f"bits={bits} must be 2 to 8, or 16")
-    settle("bits", bits)
+    settle("bits", _check.code_width(scheme.bits))
     for name in ("symmetric", "narrow_range", "offset"):
         settle(name, _check.flag(getattr(scheme, name), name))
     settle("group_size", _check.group_size(scheme.group_size))
@@ -334,18 +330,25 @@ def _overflow_error(scheme: Affine, ranges: Range) -> ValueError:
     """Names the first group whose scale or offset is not finite in its storage dtype."""
     qmin, qmax = scheme.code_range
     lo, hi = (r.reshape(-1) for r in ranges)
-    for at in range(lo.size):
-        one = kernels.affine_params(
-            _flat(lo[at]), _flat(hi[at]), qmin=qmin, qmax=qmax, rule=scheme.rule,
-            scales=scheme.scales,
-        )  # fmt: skip
-        if one.overflowed:
-            break
-    index = tuple(int(i) for i in np.unravel_index(at, ranges.min.shape))
-    absmax = max(abs(float(lo[at])), abs(float(hi[at])))
-    wider = "float32 or bfloat16" if scheme.scales == "float16" else "a smaller range"
+
+    def overflows(part: slice, scales: str) -> bool:
+        made = kernels.affine_params(
+            _flat(lo[part]), _flat(hi[part]), qmin=qmin, qmax=qmax, rule=scheme.rule, scales=scales
+        )
+        return made.overflowed > 0
+
+    start, stop = 0, lo.size  # the first one lies between them
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if overflows(slice(start, middle), scheme.scales):
+            stop = middle
+        else:
+            start = middle
+    index = tuple(int(i) for i in np.unravel_index(start, ranges.min.shape))
+    low, high = float(lo[start]), float(hi[start])
+    wider = [repr(s) for s in ("float32", "bfloat16") if not overflows(slice(start, stop), s)]
     return ValueError(
-        f"x: group {index} spans {lo[at]} to {hi[at]} (absmax {absmax:.9g}), whose "
+        f"x: group {index} spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose "
         f"{scheme.bits}-bit scale{' or offset' if scheme.offset else ''} overflows "
-        f"{scheme.scales}: use {wider}"
+        f"{scheme.scales}: " + (f"use scales={' or '.join(wider)}" if wider else "scale or clip x")
     )

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// The verbs that tests call one by one: names, and expressions of i, j (integers) and x, y
+// (floats).
+#pragma once
+
+#define BITMILL_VERBS(VERB)                                                                        \
+  VERB(add_f32, add(x, y))                                                                         \
+  VERB(sub_f32, sub(x, y))                                                                         \
+  VERB(mul_f32, mul(x, y))                                                                         \
+  VERB(div_f32, div(x, y))                                                                         \
+  VERB(min_f32, min(x, y))                                                                         \
+  VERB(max_f32, max(x, y))                                                                         \
+  VERB(to_i32, to_i32(x))                                                                          \
+  VERB(add_i32, add(i, j))                                                                         \
+  VERB(sub_i32, sub(i, j))                                                                         \
+  VERB(min_i32, min(i, j))                                                                         \
+  VERB(max_i32, max(i, j))                                                                         \
+  VERB(and_i32, and_(i, j))                                                                        \
+  VERB(xor_i32, xor_(i, j))                                                                        \
+  VERB(sign_mask, sign_mask(i))                                                                    \
+  VERB(to_f32, to_f32(i))                                                                          \
+  VERB(reduce_min, reduce_min(i))                                                                  \
+  VERB(reduce_max, reduce_max(i))
+
+namespace bitmill {
+#define BITMILL_VERB(name, expression) verb_##name,
+enum { BITMILL_VERBS(BITMILL_VERB) };
+#undef BITMILL_VERB
+} // namespace bitmill

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""Calls on which every kernel is compared with its twin: one function a kernel, one entry a call.
+
+A case is (name, arguments, keyword arguments). Sizes cover every tail from 0 to 33 and the powers
+of two with their neighbours; values cover ties, zeros, subnormals, constants, outliers and all
+magnitudes. A bug fix starts as a case here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from bitmill import reference as ref
+from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill.grid import code_range
+
+Case = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+TAILS = [*range(34), 63, 64, 65, 127, 128, 129, 255, 257]
+LENGTHS = [*TAILS, 511, 513, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 9001]
+GROUPS = [None, 1, 2, 3, 16, 32, 63, 64, 65, 128, 4096]
+RULES = ["absmax", "full_range", "signed_max", "asymmetric", "offset"]
+WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Weights as they usually are, with a few outliers."""
+    x = rng.standard_normal(shape, np.float32)
+    x[rng.random(shape) < 0.01] *= 100
+    return x
+
+
+def ties(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Multiples of a half: many quotients lie exactly between two codes."""
+    return (rng.integers(-255, 256, shape) / 2).astype(np.float32)
+
+
+def subnormal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Float32 subnormals and the smallest normal numbers."""
+    return (rng.integers(-300, 301, shape) * 2.0**-149).astype(np.float32)
+
+
+def any_bits(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Every magnitude there is, finite."""
+    x = rng.integers(0, 2**32, shape, dtype=np.uint32).view(np.float32)
+    return np.where(np.isfinite(x), x, np.float32(-0.0))
+
+
+def constant(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """One value everywhere, too fine for half precision."""
+    return np.full(shape, 1001.0625, np.float32)
+
+
+def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Zeros of both signs."""
+    return np.where(rng.random(shape) < 0.5, np.float32(-0.0), np.float32(0))
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """All above zero: an asymmetric range must be extended to it."""
+    return np.abs(rng.standard_normal(shape, np.float32)) + 1
+
+
+VALUES: list[Callable[[np.random.Generator, tuple[int, ...]], Array]] = [
+    normal, ties, subnormal, any_bits, constant, zeros, positive,
+]  # fmt: skip
+
+
+def matrices(rng: np.random.Generator, lengths: list[int]) -> Iterator[tuple[str, Array]]:
+    """Matrices of 3 rows in every float dtype, of every kind of values, cycling through lengths."""
+    for i, length in enumerate(lengths):
+        for j, name in enumerate(FLOATS):
+            kind = VALUES[(i + 2 * j) % len(VALUES)]
+            with np.errstate(all="ignore"):
+                x = kind(rng, (3, length)).astype(dtype(name))
+            x[~np.isfinite(x)] = 1
+            yield f"{kind.__name__} {name} 3x{length}", x
+
+
+def quantizers(rng: np.random.Generator) -> dict[str, Any]:
+    """Bits, rule, storage and packing, drawn independently."""
+    bits, rule = int(rng.choice(WIDTHS)), str(rng.choice(RULES))
+    symmetric = rule not in ("asymmetric", "offset")
+    narrow = symmetric and rule != "signed_max" and rng.random() < 0.3
+    low, high = code_range(bits, symmetric=symmetric, narrow=narrow)
+    packed = bits if bits <= 8 and rng.random() < 0.7 else None
+    scales = str(rng.choice(STORAGES))
+    return {"qmin": low, "qmax": high, "rule": rule, "scales": scales, "bits": packed}
+
+
+def groups(rng: np.random.Generator, length: int) -> int | None:
+    """A group size; small ones of long rows cost the twin much and show nothing new."""
+    return GROUPS[rng.integers(0 if length < 300 else 4, len(GROUPS))]
+
+
+def affine_quantize(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, 3 * LENGTHS):
+        yield name, (x,), quantizers(rng) | {"group_size": groups(rng, x.shape[1])}
+
+
+def _encoded(rng: np.random.Generator) -> Iterator[tuple[str, Array, Any, dict[str, Any]]]:
+    for name, (x,), options in affine_quantize(rng):
+        made = ref.affine_quantize(x, **options)
+        if not made.overflowed:
+            yield name, x, made, options
+
+
+def affine_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x, made, options in _encoded(rng):
+        keep = {k: options[k] for k in ("qmin", "qmax", "group_size", "bits")}
+        yield name, (x, made.scale, made.zero_point, made.offset), keep
+
+
+def affine_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, made, options) in enumerate(_encoded(rng)):
+        keep = {"group_size": options["group_size"], "dtype_name": FLOATS[i % 4]}
+        if options["bits"] is not None:
+            signed = options["qmin"] < 0
+            keep |= {"bits": options["bits"], "length": x.shape[1], "signed": signed}
+        yield name, (made.codes, made.scale, made.zero_point, made.offset), keep
+
+
+def affine_params(rng: np.random.Generator) -> Iterator[Case]:
+    for i in range(8 * 5 * 3 * 3):
+        kind = VALUES[i % len(VALUES)]
+        lo, hi = np.sort(np.stack([kind(rng, (2, 37)), kind(rng, (2, 37))]), axis=0) + np.float32(0)
+        options = quantizers(rng)
+        del options["bits"]
+        if options["rule"] in ("absmax", "full_range"):
+            lo = -np.abs(hi)
+        yield f"{kind.__name__} {options}", (lo, hi), options
+
+
+def _columns(rng: np.random.Generator) -> Iterator[tuple[str, Array, Any, dict[str, int]]]:
+    for name, x in matrices(rng, 3 * TAILS):
+        options = quantizers(rng)
+        del options["bits"]
+        lo, hi = (r[np.newaxis] for r in ref.column_minmax(x))
+        made = ref.affine_params(lo, hi, **options)
+        if not made.overflowed:
+            params = tuple(None if p is None else p[0] for p in made[:3])
+            yield name, x, params, {"qmin": options["qmin"], "qmax": options["qmax"]}
+
+
+def column_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x, params, keep in _columns(rng):
+        yield name, (x, *params), keep
+
+
+def column_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, params, keep) in enumerate(_columns(rng)):
+        codes = ref.column_encode(x, *params, **keep)
+        yield name, (codes, *params), {"dtype_name": FLOATS[i % 4]}
+
+
+def absmax(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, LENGTHS):
+        yield name, (x, groups(rng, x.shape[1])), {}
+
+
+minmax = absmax
+
+
+def column_absmax(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, TAILS):
+        yield name, (x,), {}
+    yield "no rows", (np.zeros((0, 5), np.float32),), {}
+
+
+column_minmax = column_absmax
+
+
+def pack(rng: np.random.Generator) -> Iterator[Case]:
+    for bits in range(1, 9):
+        for length in TAILS:
+            unsigned = rng.integers(0, 1 << bits, (3, length)).astype(np.uint8)
+            signed = (unsigned.astype(int) - (1 << bits - 1)).astype(np.int8)
+            yield f"uint8 {bits} bits 3x{length}", (unsigned, bits), {}
+            yield f"int8 {bits} bits 3x{length}", (signed, bits), {}
+
+
+def unpack(rng: np.random.Generator) -> Iterator[Case]:
+    for name, (codes, bits), _ in pack(rng):
+        signed = codes.dtype == np.int8
+        yield name, (ref.pack(codes, bits), bits, codes.shape[1]), {"signed": signed}
+
+
+def to_float32(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, TAILS):
+        yield name, (x,), {}
+    every = np.arange(65536, dtype=np.uint16)
+    yield "every float16", (every.view(np.float16),), {}
+    yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
+
+
+def from_float32(rng: np.random.Generator) -> Iterator[Case]:
+    raw = rng.integers(0, 2**32, 100_003, dtype=np.uint32)
+    near = (rng.integers(0, 1 << 16, 50_000, dtype=np.uint32) << 16) + rng.integers(
+        0x7FFE, 0x8003, 50_000, dtype=np.uint32
+    )
+    for name in FLOATS:
+        yield f"any bits to {name}", (raw.view(np.float32), name), {}
+        yield f"around half-way to {name}", (near.view(np.float32), name), {}
+        for length in TAILS:
+            yield f"{length} to {name}", (normal(rng, (length,)), name), {}
+
+
+def error_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, LENGTHS):
+        y = ref.to_float32(x)
+        yield name, (x, y + y * np.float32(2**-9)), {}

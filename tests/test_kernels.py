@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Every kernel gives the bits of its NumPy twin, on every ISA, and touches nothing else."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import cases
+from bitmill import _core, kernels, reference
+from conftest import Guarded, same_bits
+
+NAMES = _core.kernel_names()
+WITH_OUT = [n for n in NAMES if "out" in inspect.signature(getattr(kernels, n)).parameters]
+
+
+def outputs(result):
+    """The arrays and counts that a kernel returned, as a tuple."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernel_equals_twin(isa, rng, name):
+    kernel, twin = getattr(kernels, name), getattr(reference, name)
+    calls = 0
+    with np.errstate(all="ignore"):
+        for case, arguments, options in getattr(cases, name)(rng):
+            before = [a.tobytes() for a in arguments if isinstance(a, np.ndarray)]
+            got, wanted = kernel(*arguments, **options), twin(*arguments, **options)
+            assert before == [a.tobytes() for a in arguments if isinstance(a, np.ndarray)], case
+            counts = [v for v in outputs(wanted) if isinstance(v, int)]
+            assert [v for v in outputs(got) if isinstance(v, int)] == counts, (case, options)
+            if getattr(wanted, "overflowed", 0):
+                continue  # entries that overflow are unspecified
+            for field, (a, b) in enumerate(zip(outputs(got), outputs(wanted), strict=True)):
+                if not isinstance(b, int):
+                    same_bits(a, b, (case, options, field))
+            calls += 1
+    assert calls > 50
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+def test_kernel_writes_its_output_and_nothing_else(isa, rng, name):
+    kernel = getattr(kernels, name)
+    every_fifth = list(getattr(cases, name)(rng))[::5]
+    with np.errstate(all="ignore"):
+        for i, (case, arguments, options) in enumerate(every_fifth):
+            wanted = kernel(*arguments, **options)
+            for paint in (0x5A, 0xA5):  # an output left alone would differ between the two
+                guarded = Guarded(wanted.shape, wanted.dtype, paint, offset=i % 4)
+                got = kernel(*arguments, **options, out=guarded.array)
+                assert got is guarded.array
+                same_bits(got, wanted, case)
+                guarded.check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twin_has_the_kernels_signature(name):
+    kernel, twin = getattr(kernels, name), getattr(reference, name)
+    assert inspect.signature(kernel) == inspect.signature(twin)
+    assert twin.__doc__
+    assert kernel.__doc__ == f"`bitmill.reference.{name}`, fast." or "fast" in kernel.__doc__
+
+
+def test_every_kernel_has_a_wrapper_a_twin_and_cases():
+    assert sorted(NAMES) == sorted(kernels.__all__) == sorted(reference.__all__)
+    for name in NAMES:
+        assert callable(getattr(cases, name))
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_pack_refuses_a_code_out_of_range_at_any_position(isa, bits):
+    for length in (1, 63, 64, 65, 1024, 1030):
+        for at in {0, length // 2, length - 1}:
+            codes = np.zeros((2, length), np.uint8)
+            codes[1, at] = 1 << bits
+            with pytest.raises(ValueError, match=rf"codes.flat\[{length + at}\], is {1 << bits}"):
+                kernels.pack(codes, bits)
+
+
+def test_every_byte_unpacks_to_its_nibbles_and_back(isa):
+    every = np.arange(256, dtype=np.uint8).reshape(1, 256)
+    codes = kernels.unpack(every.view(np.uint32), 4, 512, signed=True)
+    assert codes[0, 0::2].tolist() == [(b & 15) - 8 for b in range(256)]
+    assert codes[0, 1::2].tolist() == [(b >> 4) - 8 for b in range(256)]
+    assert kernels.pack(codes, 4).tobytes() == every.tobytes()
+
+
+def test_nonfinite_groups_are_counted_and_the_others_unharmed(isa, rng):
+    x = cases.normal(rng, (4, 300))
+    clean = kernels.affine_quantize(x, qmin=-8, qmax=7, rule="absmax", group_size=64)
+    x[1, 70], x[1, 71], x[3, 299] = np.nan, np.inf, -np.inf
+    made = kernels.affine_quantize(x, qmin=-8, qmax=7, rule="absmax", group_size=64)
+    assert made.nonfinite == 2
+    assert (made.scale != clean.scale).sum() == 2
+    same_bits(made.codes[0], clean.codes[0])

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Every verb of the vector layer does on every ISA what its scalar definition does, to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bitmill import _core
+
+VERBS = _core.verb_names()
+SPECIAL = np.array(
+    [0.0, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 2**-149, -(2**-149), 2**-126, 8388607.5, 8388608.5,
+     16777216.0, -16777217.0, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan, 1e-45],
+    np.float32,
+).view(np.int32)  # fmt: skip
+
+
+def operands(rng, verb):
+    """Pairs of 16 lanes: all special values against each other, then random bits."""
+    first, second = (v.reshape(-1) for v in np.meshgrid(SPECIAL, SPECIAL))
+    bits = rng.integers(-(2**31), 2**31, (2, 4096)).astype(np.int32)
+    a, b = np.concatenate([first, bits[0]]), np.concatenate([second, bits[1]])
+    a, b = a[: a.size // 16 * 16].reshape(-1, 16), b[: b.size // 16 * 16].reshape(-1, 16)
+    if verb == "to_i32":  # below 2^31 by contract
+        x = a.view(np.float32)
+        a = np.where(np.abs(x) < 2**30, x, np.float32(3.5)).view(np.int32)
+    if verb == "to_f32":  # at most 2^24 by contract
+        a = a >> 7
+    return a, b
+
+
+def apply(verb, a, b, n=16):
+    out = np.empty(16, np.int32)
+    _core.apply_verb(VERBS.index(verb), a, b, n, out)
+    return out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_equals_its_scalar_definition(isa, rng, verb):
+    a, b = operands(rng, verb)
+    got = [apply(verb, *pair) for pair in zip(a, b, strict=True)]
+    _core.use_isa("scalar")
+    wanted = [apply(verb, *pair) for pair in zip(a, b, strict=True)]
+    _core.use_isa(isa)
+    got, wanted = np.array(got), np.array(wanted)
+    if verb.endswith("_f32") and verb[:3] in ("add", "sub", "mul", "div"):
+        nan = np.isnan(wanted.view(np.float32))  # which NaN is the compiler's choice of operands
+        assert (np.isnan(got.view(np.float32)) == nan).all()
+        got[nan] = wanted[nan] = 0
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("n", range(17))
+def test_lanes_beyond_a_partial_load_are_zero(isa, n):
+    a = np.arange(1, 17, dtype=np.int32)
+    assert apply("add_i32", a, np.zeros(16, np.int32), n).tolist() == [
+        *range(1, n + 1),
+        *[0] * (16 - n),
+    ]
+
+
+@pytest.mark.parametrize("verb", ["min_f32", "max_f32"])
+def test_extremes_give_the_second_operand_where_either_is_nan(isa, verb):
+    nan, one = np.full(16, np.nan, np.float32), np.ones(16, np.float32)
+    for a, b in ((nan, one), (one, nan)):
+        assert (apply(verb, a.view(np.int32), b.view(np.int32)) == b.view(np.int32)).all()
+
+
+def test_rounding_is_to_nearest_even(isa):
+    x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, 127.5] * 2, np.float32)
+    got = apply("to_i32", x.view(np.int32), x.view(np.int32))
+    assert got[:8].tolist() == [0, 2, 2, 0, -2, -2, 126, 128]
