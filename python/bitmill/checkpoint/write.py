@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""The target folder: files appear in it finished, under their names, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from bitmill._dtypes import Array
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import NAMES, Spec, build_header
+
+
+class TargetFolder:
+    """A folder that is filled under temporary names and committed at once, in order of staging.
+
+    As a context manager: leaving it without `commit` removes what was staged, and the folder too if
+    it was not there before and nothing else is in it.
+    """
+
+    def __init__(self, path: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
+        """Check that writing to `path` is safe for the files `sources`, and create it.
+
+        Raises CheckpointError if a source lies in `path` or the other way round, and
+        FileExistsError if it holds something and `overwrite` is false.
+        """
+        self.path = path
+        self._staged: dict[Path, Path] = {}
+        _refuse_overlap(path, sources)
+        if path.exists() and not path.is_dir():
+            raise FileExistsError(errno.EEXIST, "is a file; the target is a folder", str(path))
+        if path.is_dir() and not overwrite and any(path.iterdir()):
+            raise FileExistsError(
+                errno.EEXIST, "is not empty; name another folder, or pass overwrite", str(path)
+            )
+        self._created = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> TargetFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for temporary in self._staged:
+            temporary.unlink(missing_ok=True)
+        if not self._created:
+            return
+        folders = {self.path}
+        for final in self._staged.values():
+            folders.update(parent for parent in final.parents if self.path in parent.parents)
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+            with suppress(OSError):  # not empty: committed, or somebody else's files are in it
+                folder.rmdir()
+
+    def stage(self, name: str) -> Path:
+        """The temporary path at which to write the file that will be called `name`."""
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(final)
+        self._staged[temporary] = final
+        return temporary
+
+    def stage_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write `value` as the file that will be called `name`."""
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        self.stage(name).write_bytes(text.encode())
+
+    def commit(self) -> None:
+        """Give every staged file its name; all of them are on the disk before the first gets it.
+
+        Weights and indexes of an earlier checkpoint that would be loaded beside the new ones go.
+        """
+        for temporary in self._staged:
+            _sync(temporary)
+        finals = list(self._staged.values())
+        for pattern in ("*.safetensors", "*.safetensors.index.json"):
+            for old in self.path.glob(pattern):
+                if old not in finals:
+                    old.unlink()
+        for temporary, final in self._staged.items():
+            os.replace(temporary, final)
+        self._staged.clear()
+        for folder in {final.parent for final in finals} | {self.path.parent}:
+            _sync_names(folder)
+
+
+def create(path: Path, head: bytes, nbytes: int) -> None:
+    """Create a file of `nbytes` bytes that starts with `head`; the rest is zero, and not stored."""
+    with open(path, "wb") as file:
+        file.write(head)
+        file.truncate(nbytes)
+
+
+def write_at(path: Path, begin: int, array: Array) -> None:
+    """Write the bytes of an array into the existing file at `path`, from byte `begin`."""
+    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(begin)
+        while view:  # one write takes 2 GiB at most
+            view = view[file.write(view) :]
+
+
+def write_tensors(
+    path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the arrays as one safetensors file; without `metadata` it says the usual format: pt."""
+    specs = [Spec(name, NAMES[array.dtype.name], array.shape) for name, array in arrays.items()]
+    head, places = build_header(specs, {"format": "pt"} if metadata is None else metadata)
+    create(path, head, len(head) + sum(array.nbytes for array in arrays.values()))
+    for name, place in places.items():
+        write_at(path, place.begin, arrays[name])
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name at the end; nothing is left on failure."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync_names(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written first: in the same folder, so that renaming is one step."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _sync(path: Path, flags: int = os.O_RDWR) -> None:
+    """Wait until the content of a file is on the disk."""
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(folder, os.O_RDONLY)
+
+
+def _refuse_overlap(path: Path, sources: Iterable[Path]) -> None:
+    """Raise if the target holds a source, or lies in one; links are followed."""
+    target = path.resolve()
+    for source in sources:
+        real = source.resolve()
+        if target == real or target in real.parents or real in target.parents:
+            raise CheckpointError(
+                f"{path}: overlaps the source {source}; name a target folder outside of it"
+            )

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""`bitmill demo`: make a small Llama-shaped checkpoint, quantize it, read it back and compare."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitmill._dtypes import Array, dtype
+from bitmill.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    open_checkpoint,
+    plan_checkpoint,
+    quantize_checkpoint,
+    read_tensor,
+)
+from bitmill.checkpoint.read import CONFIG, INDEX
+from bitmill.checkpoint.write import TargetFolder, write_tensors
+from bitmill.cli.quantize import positive, threads_of
+from bitmill.cli.show import ProgressDisplay, print_report
+from bitmill.formats import compressed_tensors
+from bitmill.quantize import quantize
+from bitmill.schemes.affine import Affine
+
+HIDDEN, INTERMEDIATE, LAYERS, VOCABULARY = 1024, 2816, 4, 4096
+HEADS, KV_HEADS = 16, 4
+
+SCHEME = Affine(4, group_size=128)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    text = (
+        "Write a small Llama-shaped bfloat16 checkpoint with heavy-tailed weights, quantize it to "
+        "W4A16, read it back and compare every code and scale with bitmill.quantize of the source."
+    )
+    parser = commands.add_parser("demo", help="see it work on a made-up model", description=text)
+    parser.set_defaults(run=run, parser=parser)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep both checkpoints in DIR")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads (default: all)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the demo in a temporary folder, or in `--keep`."""
+    num_threads = threads_of(args)
+    if args.keep is not None:
+        _demo(args.keep, num_threads)
+        print(f"kept: {args.keep}")
+        return
+    with tempfile.TemporaryDirectory(prefix="bitmill-demo-") as folder:
+        _demo(Path(folder), num_threads)
+        print(f"removed: {folder} (--keep DIR keeps the checkpoints)")
+
+
+def _demo(folder: Path, num_threads: int) -> None:
+    src, dst = folder / "llama-bf16", folder / "llama-W4A16"
+    print(f"writing a made-up Llama to {src}")
+    write_llama(src)
+    plan = plan_checkpoint(src, SCHEME)
+    print(f"quantizing it into {dst}\n")
+    with ProgressDisplay() as display:
+        report = quantize_checkpoint(src, dst, plan, num_threads=num_threads, progress=display)
+    count = compare(open_checkpoint(src), open_checkpoint(dst))
+    print_report(report)
+    print(f"read back: all {count} quantized tensors are those of bitmill.quantize, bit for bit")
+
+
+def write_llama(folder: Path, *, seed: int = 0) -> None:
+    """Write a bfloat16 checkpoint of 53 million weights in two shards, with index and config."""
+    layers = range(LAYERS)
+    shards = [
+        ["model.embed_tokens", *_layer_names(layers[: LAYERS // 2])],
+        [*_layer_names(layers[LAYERS // 2 :]), "model.norm", "lm_head"],
+    ]
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "bfloat16",
+        "hidden_act": "silu",
+        "hidden_size": HIDDEN,
+        "intermediate_size": INTERMEDIATE,
+        "num_attention_heads": HEADS,
+        "num_hidden_layers": LAYERS,
+        "num_key_value_heads": KV_HEADS,
+        "tie_word_embeddings": False,
+        "vocab_size": VOCABULARY,
+    }
+    rng = np.random.default_rng(seed)
+    homes: dict[str, str] = {}
+    size = 0
+    with TargetFolder(folder, [], overwrite=False) as target:
+        for i, modules in enumerate(shards, 1):
+            file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+            arrays = {f"{module}.weight": _weight(rng, _shape(module)) for module in modules}
+            write_tensors(target.stage(file), arrays)
+            homes |= dict.fromkeys(sorted(arrays), file)
+            size += sum(array.nbytes for array in arrays.values())
+        target.stage_json(INDEX, {"metadata": {"total_size": size}, "weight_map": homes})
+        target.stage_json(CONFIG, config)
+        target.commit()
+
+
+def compare(source: Checkpoint, target: Checkpoint) -> int:
+    """Check that `target` holds what `bitmill.quantize` makes of `source`; how many it quantized.
+
+    Raises CheckpointError at the first tensor that differs.
+    """
+    group = target.config["quantization_config"]["config_groups"]["group_0"]
+    places = {info.name: (path, info) for path, info in target.tensors()}
+    count = 0
+    for path, info in source.tensors():
+        x = read_tensor(path, info)
+        if info.name in places:
+            equal = read_tensor(*places[info.name]).tobytes() == x.tobytes()
+        else:
+            count += 1
+            module = info.name.removesuffix("weight")
+            stored = {
+                name.removeprefix(module): read_tensor(*place)
+                for name, place in places.items()
+                if name.startswith(module)
+            }
+            found = compressed_tensors.decode(stored, group["weights"], dtype_name=info.numpy)
+            wanted = quantize(x, found.scheme)
+            equal = all(
+                found.arrays[name].tobytes() == array.tobytes()
+                for name, array in wanted.arrays.items()
+            )
+        if not equal:
+            raise CheckpointError(f"{target.folder}: {info.name} differs from its source")
+    return count
+
+
+def _layer_names(layers: range) -> Iterator[str]:
+    for i in layers:
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            yield f"model.layers.{i}.self_attn.{name}"
+        for name in ("gate_proj", "up_proj", "down_proj"):
+            yield f"model.layers.{i}.mlp.{name}"
+        yield f"model.layers.{i}.input_layernorm"
+        yield f"model.layers.{i}.post_attention_layernorm"
+
+
+def _shape(module: str) -> tuple[int, ...]:
+    """The shape of a Llama module's weight, by the last part of its name."""
+    last = module.rpartition(".")[2]
+    if last.endswith("norm"):
+        return (HIDDEN,)
+    if last in ("embed_tokens", "lm_head"):
+        return (VOCABULARY, HIDDEN)
+    if last in ("k_proj", "v_proj"):
+        return (HIDDEN * KV_HEADS // HEADS, HIDDEN)
+    if last in ("gate_proj", "up_proj"):
+        return (INTERMEDIATE, HIDDEN)
+    return (HIDDEN, INTERMEDIATE if last == "down_proj" else HIDDEN)
+
+
+def _weight(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Weights as trained ones look: rows of different scale, and one in a thousand far outside."""
+    if len(shape) == 1:
+        return np.ones(shape, dtype("bfloat16"))
+    x = rng.standard_normal(shape, dtype=np.float32)
+    x *= 0.02 * rng.lognormal(0.0, 0.3, (shape[0], 1)).astype(np.float32)
+    x.reshape(-1)[rng.integers(x.size, size=x.size // 1000)] *= 6
+    return x.astype(dtype("bfloat16"))

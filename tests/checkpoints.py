@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Small checkpoints for the tests to read: a Llama in miniature, and safetensors files by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from bitmill.checkpoint.read import Checkpoint, read_tensor
+from bitmill.checkpoint.write import write_tensors
+
+CONFIG = {"model_type": "llama", "dtype": "bfloat16", "hidden_size": 256}
+
+
+def weight(*shape: int, seed: int = 0, dtype: Any = ml_dtypes.bfloat16) -> np.ndarray:
+    """Normal weights of about the size that trained ones have."""
+    return (0.02 * np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
+
+
+def llama(dtype: Any = ml_dtypes.bfloat16) -> dict[str, np.ndarray]:
+    """The tensors of a one-layer Llama with rows of 256, and one buffer of integers."""
+    shapes = {
+        "model.embed_tokens": (64, 256),
+        "model.layers.0.self_attn.q_proj": (256, 256),
+        "model.layers.0.self_attn.k_proj": (64, 256),
+        "model.layers.0.mlp.down_proj": (256, 384),
+        "model.layers.0.input_layernorm": (256,),
+        "model.norm": (256,),
+        "lm_head": (64, 256),
+    }
+    tensors = {
+        f"{module}.weight": weight(*shape, seed=seed, dtype=dtype)
+        for seed, (module, shape) in enumerate(shapes.items())
+    }
+    tensors["model.layers.0.self_attn.q_proj.bias"] = weight(256, dtype=dtype)
+    tensors["model.steps"] = np.arange(7)
+    return tensors
+
+
+def make(
+    folder: Path, tensors: Mapping[str, np.ndarray], *, shards: int = 1, config: Any = CONFIG
+) -> Path:
+    """Write a Hugging Face folder with the tensors dealt out to `shards` files; the folder."""
+    folder.mkdir(parents=True)
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    if shards == 1:
+        write_tensors(folder / "model.safetensors", tensors)
+        return folder
+    homes = {}
+    for i in range(shards):
+        file = f"model-{i + 1:05}-of-{shards:05}.safetensors"
+        part = dict(list(tensors.items())[i::shards])
+        write_tensors(folder / file, part)
+        homes |= dict.fromkeys(part, file)
+    index = {"metadata": {"total_size": 0}, "weight_map": homes}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def by_hand(path: Path, header: Any, data: bytes = b"") -> Path:
+    """Write a safetensors file from a header (an object, or its bytes) and data, right or wrong."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """Every tensor of a checkpoint."""
+    return {info.name: read_tensor(path, info) for path, info in checkpoint.tensors()}
