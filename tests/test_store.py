@@ -104,7 +104,7 @@ def test_load_refuses_files_that_save_did_not_write(tmp_path, rng):
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Cube"}, "shape": [2], '
          '"dtype": "float32"}}}', "'Cube' is not one of: Affine"),
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Affine", "bits": 99}, '
-         '"shape": [2], "dtype": "float32"}}}', "bits=99 must be between 2 and 16"),
+         '"shape": [2], "dtype": "float32"}}}', "bits=99 must be 2 to 8, or 16"),
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Affine"}, "shape": [2], '
          '"dtype": "float32"}}}', "tensor 'w.codes' is missing"),
         ("{", "Expecting property name"),

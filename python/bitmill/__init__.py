@@ -49,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Names of `bitmill.checkpoint`, imported when first used: they cost as much as all the rest."""
+    """Names of `bitmill.checkpoint`, imported when first used: it costs as much as all the rest."""
     if name in ("CheckpointError", "load", "plan_checkpoint", "quantize_checkpoint", "save"):
         from bitmill import checkpoint
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._results import Params
 
 MAX_THREADS = 1024
 _LISTED_FLOATS = "float32, float16, bfloat16 or float64"
@@ -211,9 +212,7 @@ def word_count(length: int, bits: int) -> int:
     return -(-length * bits // 32)
 
 
-def affine_params(
-    shape: tuple[int, ...], scale: Any, zero_point: Any, offset: Any
-) -> tuple[Array, Array | None, Array | None]:
+def affine_params(shape: tuple[int, ...], scale: Any, zero_point: Any, offset: Any) -> Params:
     """The parameters of a code-to-value map, all of this shape; at most one of the last two."""
     if zero_point is not None and offset is not None:
         raise ValueError("zero_point and offset exclude each other; pass one")
@@ -274,16 +273,16 @@ def code_error(codes: Array, bits: int) -> ValueError:
     )
 
 
-def packed_length(packed: Array, bits: int, length: Any) -> int:
+def packed_length(packed: Array, bits: int, length: object) -> int:
     """`length`, if rows of that many codes take just the words that `packed` has."""
-    length = integer(length, "length", low=0, high=sys.maxsize)
-    words = word_count(length, bits)
+    count = integer(length, "length", low=0, high=sys.maxsize)
+    words = word_count(count, bits)
     if packed.shape[-1] != words:
         raise ValueError(
-            f"packed has {packed.shape[-1]} words per row; length={length} at bits={bits} "
+            f"packed has {packed.shape[-1]} words per row; length={count} at bits={bits} "
             f"takes {words}"
         )
-    return length
+    return count
 
 
 def codes(

@@ -1,6 +1,5 @@
 # Stubs of the compiled module; tests/test_objects.py compares them with it.
 
-
 from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from bitmill._dtypes import Array
@@ -13,6 +14,20 @@ class Range(NamedTuple):
 
     min: Array
     max: Array
+
+
+Params = tuple[Array, Array | None, Array | None]
+"""Scale, zero_point, offset; at most one of the last two is there."""
+
+
+def each_param(function: Callable[[Array], Array], params: Params) -> Params:
+    """`function` of every parameter that is there."""
+    scale, zero_point, offset = params
+    return (
+        function(scale),
+        None if zero_point is None else function(zero_point),
+        None if offset is None else function(offset),
+    )
 
 
 class AffineParams(NamedTuple):

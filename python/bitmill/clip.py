@@ -34,16 +34,23 @@ class MinMax:
         """
         if x.size == 0:
             return Range(*np.zeros((2, *view.params), np.float32))
-        matrix = x.reshape(view.matrix)
-        if view.columns:
-            find = kernels.column_absmax if magnitude else kernels.column_minmax
-            found = find(matrix, num_threads=num_threads)
-        else:
-            by_group = kernels.absmax if magnitude else kernels.minmax
-            found = by_group(matrix, view.group_size or _CHUNK, num_threads=num_threads)
-        lo, hi = (-found, found) if magnitude else found
+        lo, hi = _extremes(x.reshape(view.matrix), view, magnitude, num_threads)
         with np.errstate(invalid="ignore"):
             return Range(_merge(np.minimum, lo, view), _merge(np.maximum, hi, view))
+
+
+def _extremes(x: Array, view: View, magnitude: bool, num_threads: int | None) -> Range:
+    """Ranges per column, or per row and group, or per row and chunk of it."""
+    group = view.group_size or _CHUNK
+    if magnitude:
+        if view.columns:
+            found = kernels.column_absmax(x, num_threads=num_threads)
+        else:
+            found = kernels.absmax(x, group, num_threads=num_threads)
+        return Range(-found, found)
+    if view.columns:
+        return kernels.column_minmax(x, num_threads=num_threads)
+    return kernels.minmax(x, group, num_threads=num_threads)
 
 
 def _merge(extreme: np.ufunc, values: Array, view: View) -> Array:

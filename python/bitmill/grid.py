@@ -54,10 +54,10 @@ class View(NamedTuple):
     columns: bool = False
     repeats: int = 1
 
-    def spread(self, values: Array | None) -> Array | None:
+    def spread(self, values: Array) -> Array:
         """Parameters as the kernels take them: per row and group, or per column."""
-        if values is None or self.columns:
-            return None if values is None else values.reshape(-1)
+        if self.columns:
+            return values.reshape(-1)
         groups = _check.group_count(self.matrix[1], self.group_size)
         flat = values.reshape(-1)
         if self.repeats > 1:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitmill import _check, _core
 from bitmill._dtypes import STORAGES, Array, carrier, code, code_dtype, dtype, zero_point_dtype
-from bitmill._results import AffineCodes, AffineParams
+from bitmill._results import AffineCodes, AffineParams, Params, each_param
 from bitmill._threads import resolve
 
 Quantizer = tuple[int, int, int, int, int]
@@ -143,17 +143,13 @@ def _codes_of(
     return (shape[0], _check.word_count(shape[1], bits)), np.dtype(np.uint32)
 
 
-def _new_params(
-    shape: tuple[int, ...], qmax: int, rule: str, scales: str
-) -> tuple[Array, Array | None, Array | None]:
+def _new_params(shape: tuple[int, ...], qmax: int, rule: str, scales: str) -> Params:
     scale = np.empty(shape, dtype(scales))
     zero_point = np.empty(shape, zero_point_dtype(qmax)) if rule == "asymmetric" else None
     return scale, zero_point, np.empty_like(scale) if rule == "offset" else None
 
 
-def _widened(
-    params: tuple[Array, Array | None, Array | None], qmax: int
-) -> tuple[Array, Array | None, Array | None]:
+def _widened(params: Params, qmax: int) -> Params:
     """Zero-points in the width that goes with qmax."""
     scale, zero_point, offset = params
     if zero_point is not None:
@@ -161,5 +157,5 @@ def _widened(
     return scale, zero_point, offset
 
 
-def _carriers(params: tuple[Array, Array | None, Array | None]) -> list[Array | None]:
-    return [None if p is None else carrier(p) for p in params]
+def _carriers(params: Params) -> Params:
+    return each_param(carrier, params)

@@ -26,11 +26,12 @@ def column_encode(
     """`bitmill.reference.column_encode`, fast."""
     x = _check.matrix(x, "x")
     _check.code_range(qmin, qmax)
-    params = _check.affine_params(x.shape[1:], scale, zero_point, offset)
+    rows, columns = x.shape
+    params = _check.affine_params((columns,), scale, zero_point, offset)
     out = _check.output(out, x.shape, code_dtype(qmin, qmax), x, *params)
     if x.size:
         _core.column_encode(
-            (qmin, qmax, 0, 0, 0), carrier(x), code(x.dtype.name), *x.shape,
+            (qmin, qmax, 0, 0, 0), carrier(x), code(x.dtype.name), rows, columns,
             *_widened(*params, no_offset=0.0), out, resolve(num_threads),
         )  # fmt: skip
     return out
@@ -48,13 +49,14 @@ def column_decode(
 ) -> Array:
     """`bitmill.reference.column_decode`, fast."""
     codes, _ = _check.codes(codes, None, None, None)
-    params = _check.affine_params(codes.shape[1:], scale, zero_point, offset)
+    rows, columns = codes.shape
+    params = _check.affine_params((columns,), scale, zero_point, offset)
     name = _check.float_dtype(dtype_name, "dtype_name")
     out = _check.output(out, codes.shape, dtype(name), codes, *params)
     if out.size:
         # -0.0 is the number that changes no sum; +0.0 would turn -0.0 into +0.0.
         _core.column_decode(
-            decoding(codes, None, None, "float32"), codes, *codes.shape,
+            decoding(codes, None, None, "float32"), codes, rows, columns,
             *_widened(*params, no_offset=-0.0), carrier(out), code(name), resolve(num_threads),
         )  # fmt: skip
     return out

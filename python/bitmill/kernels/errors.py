@@ -17,5 +17,6 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
     _check.same_shape(x, y, "x and y")
     out = np.zeros((5, x.shape[0]))
     if x.size:
-        _core.error_sums(carrier(x), code(x.dtype.name), y, *x.shape, out, resolve(num_threads))
-    return ErrorSums(*out)
+        rows, length = x.shape
+        _core.error_sums(carrier(x), code(x.dtype.name), y, rows, length, out, resolve(num_threads))
+    return ErrorSums._make(out)

@@ -10,6 +10,9 @@ from bitmill._dtypes import Array, carrier, code
 from bitmill._results import Range
 from bitmill._threads import resolve
 
+Source = tuple[Array, int, int, int, int]
+"""What to read: array, code of its dtype, rows, columns, and group size or rows at a time."""
+
 _COLUMN_CHUNK = 1 << 18  # values that one thread merges into one row of column ranges, about
 
 
@@ -30,7 +33,7 @@ def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
     return Range(lo, hi)
 
 
-def _groups(x: Array, group_size: int | None) -> tuple[Array, tuple[object, ...]]:
+def _groups(x: Array, group_size: int | None) -> tuple[Array, Source]:
     """An array of zeros for the ranges, and the arguments that say what to read."""
     x = _check.matrix(x, "x")
     size = _check.group_size(group_size)
@@ -45,7 +48,8 @@ def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
     parts, arguments = _chunks(x)
     if x.size:
         _core.column_absmax(*arguments, parts, resolve(num_threads))
-    return parts.max(axis=0, initial=0)
+    largest: Array = parts.max(axis=0, initial=0)
+    return largest
 
 
 def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
@@ -59,7 +63,7 @@ def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
     return Range(np.minimum.reduce(lo, axis=0), np.maximum.reduce(hi, axis=0))
 
 
-def _chunks(x: Array) -> tuple[Array, tuple[object, ...]]:
+def _chunks(x: Array) -> tuple[Array, Source]:
     """A row of zeros for the ranges of each chunk of rows, and what to read."""
     x = _check.matrix(x, "x")
     rows, columns = x.shape

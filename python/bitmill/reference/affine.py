@@ -6,11 +6,14 @@ The numbers follow the rules N1–N5 and N11 that `bitmill.Affine` documents.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from operator import itemgetter
+
 import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import STORAGES, Array, code_dtype, dtype, zero_point_dtype
-from bitmill._results import AffineCodes, AffineParams
+from bitmill._results import AffineCodes, AffineParams, Params, each_param
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, minmax
@@ -103,17 +106,21 @@ def affine_encode(
     shape = (rows, _check.group_count(length, size))
     params = _check.affine_params(shape, scale, zero_point, offset)
     codes = np.empty(x.shape, code_dtype(qmin, qmax))
-    for group in range(shape[1]):
-        part = slice(None) if size is None else slice(group * size, (group + 1) * size)
-        at = (slice(None), slice(group, group + 1))
-        codes[:, part] = encode(
-            x[:, part], *(p if p is None else p[at] for p in params), qmin, qmax
-        )
+    for span, group in _each_group(size, params):
+        codes[:, span] = encode(x[:, span], *group, qmin, qmax)
     if bits is not None:
         return pack(codes, bits, out=out)
     out = _check.output(out, codes.shape, codes.dtype, x, *params)
     out[...] = codes
     return out
+
+
+def _each_group(size: int | None, params: Params) -> Iterator[tuple[slice, Params]]:
+    """The columns of every group, and its parameters as one column."""
+    for group in range(params[0].shape[1]):
+        span = slice(None) if size is None else slice(group * size, (group + 1) * size)
+        column = itemgetter((slice(None), slice(group, group + 1)))
+        yield span, each_param(column, params)
 
 
 def encode(
@@ -199,11 +206,8 @@ def affine_decode(
     params = _check.affine_params(shape, scale, zero_point, offset)
     to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
     out = _check.output(out, codes.shape, to, codes, *params)
-    for group in range(shape[1]):
-        part = slice(None) if size is None else slice(group * size, (group + 1) * size)
-        at = (slice(None), slice(group, group + 1))
-        values = decode(codes[:, part], *(p if p is None else p[at] for p in params))
-        out[:, part] = from_float32(values, dtype_name)
+    for span, group in _each_group(size, params):
+        out[:, span] = from_float32(decode(codes[:, span], *group), dtype_name)
     return out
 
 

@@ -25,7 +25,7 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
     a, b = _blocks(to_float32(x)), _blocks(y)
     d = a - b
     sums = [_tree_sum(u * v) for u, v in ((a, a), (b, b), (a, b), (d, d))]
-    return ErrorSums(*sums, np.abs(d).max(axis=(1, 2, 3), initial=0))
+    return ErrorSums._make([*sums, np.abs(d).max(axis=(1, 2, 3), initial=0)])
 
 
 def _blocks(x: Array) -> Array:

@@ -40,7 +40,8 @@ def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
 def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
     """max |x| of each column of `x` [R, C]: float32 [C]; 0 where R is 0."""
     magnitude = _bits(_check.matrix(x, "x")) & 0x7FFFFFFF
-    return magnitude.max(axis=0, initial=0).view(np.float32)
+    largest: Array = magnitude.max(axis=0, initial=0)
+    return largest.view(np.float32)
 
 
 def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
@@ -57,11 +58,13 @@ def _bits(x: Array) -> Array:
 
 def _ordered(bits: Array) -> Array:
     """Integers in the order of the float32 values; the map is its own inverse."""
-    return bits ^ (bits >> 31 & 0x7FFFFFFF)
+    flipped: Array = bits >> 31 & 0x7FFFFFFF
+    return np.bitwise_xor(bits, flipped)
 
 
 def _value(keys: Array) -> Array:
-    return _ordered(keys).view(np.float32) + np.float32(0)  # -0.0 + 0.0 is +0.0
+    values: Array = _ordered(keys).view(np.float32)
+    return np.add(values, np.float32(0))  # -0.0 + 0.0 is +0.0
 
 
 def _groupwise(reduce: Callable[..., Array], values: Array, group_size: int | None) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bitmill import _check, clip, grid, kernels, layouts
 from bitmill._dtypes import STORAGES, Array, code_dtype, dtype, zero_point_dtype
-from bitmill._results import AffineParams, Range
+from bitmill._results import AffineParams, Range, each_param
 from bitmill.schemes.base import Encoded, Field, register
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
@@ -146,7 +146,8 @@ class Affine:
         """
         view = self.view(x.shape)
         magnitude = self.rule in ("absmax", "full_range")
-        found = self.clip.ranges(x, view, magnitude=magnitude, num_threads=num_threads)
+        chosen = clip.resolve(self.clip)
+        found = chosen.ranges(x, view, magnitude=magnitude, num_threads=num_threads)
         if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
             raise _check.nonfinite_error(x)
         qmin, qmax = self.code_range
@@ -155,7 +156,7 @@ class Affine:
         )
         if made.overflowed:
             raise _overflow_error(self, found)
-        shaped = [None if p is None else p.reshape(view.params) for p in made[:3]]
+        shaped = each_param(lambda p: p.reshape(view.params), made[:3])
         return AffineParams(*shaped, 0, made.underflowed)
 
     def encode(
@@ -164,7 +165,7 @@ class Affine:
         """The arrays of `layout` for a finite `x` under these parameters."""
         view = self.view(x.shape)
         divisor = self._divisor(x, view, params.scale, num_threads)
-        given = [view.spread(p) for p in (divisor, params.zero_point, params.offset)]
+        given = each_param(view.spread, (divisor, params.zero_point, params.offset))
         qmin, qmax = self.code_range
         options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
         if view.whole_rows:
@@ -196,7 +197,8 @@ class Affine:
     ) -> Array:
         """The values, rounded once to `dtype_name`."""
         view = self.view(shape)
-        given = [view.spread(arrays.get(p)) for p in ("scale", "zero_point", "offset")]
+        held = arrays["scale"], arrays.get("zero_point"), arrays.get("offset")
+        given = each_param(view.spread, held)
         out = _check.output(out, shape, dtype(dtype_name), *arrays.values())
         options: dict[str, Any] = {"dtype_name": dtype_name, "num_threads": num_threads}
         if view.whole_rows and self.packed_bits is not None:
