@@ -59,27 +59,26 @@ def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
     """
     num_threads = resolve(num_threads)
     x = _check.array(x)
-    y = _values(q, num_threads)
+    given = q.dequantize(num_threads=num_threads) if isinstance(q, QTensor) else _values(q)
+    y = kernels.to_float32(given, num_threads=num_threads)
     if y.shape != x.shape:
         raise ValueError(f"x has shape {x.shape} and q has shape {y.shape}; wanted equal ones")
     xx, yy, xy, dd, max_abs = _total(rows_of(x), rows_of(y), num_threads)
     if not math.isfinite(xx):
         raise _check.nonfinite_error(x, "x")
     if not math.isfinite(yy):
-        raise _check.nonfinite_error(y, "q")
+        raise _check.nonfinite_error(given, "q")
     return Metrics(dd / x.size if x.size else 0.0, _sqnr_db(xx, dd), _cosine(xx, yy, xy), max_abs)
 
 
-def _values(q: Any, num_threads: int | None) -> Array:
-    """Reconstructed values, float32."""
-    if isinstance(q, QTensor):
-        return q.dequantize(num_threads=num_threads)
+def _values(q: Any) -> Array:
+    """Reconstructed values."""
     if isinstance(q, np.ndarray) and q.dtype.kind in "iu":
         raise TypeError(
             f"q has dtype {q.dtype}: these are codes, not values; "
             "pass the QTensor or its dequantize()"
         )
-    return kernels.to_float32(_check.array(q, "q"), num_threads=num_threads)
+    return _check.array(q, "q")
 
 
 def _total(x: Array, y: Array, num_threads: int | None) -> tuple[float, ...]:
@@ -104,4 +103,4 @@ def _sqnr_db(signal: float, noise: float) -> float:
 def _cosine(xx: float, yy: float, xy: float) -> float:
     if xx == 0 or yy == 0:
         return float(xx == yy)
-    return xy / (math.sqrt(xx) * math.sqrt(yy))
+    return max(-1.0, min(1.0, xy / math.sqrt(xx * yy)))

@@ -123,7 +123,8 @@ def decoding(codes: Array, bits: int | None, signed: bool | None, scales: str) -
     """The widest quantizer whose codes are stored as these are: decoding needs no more."""
     width = bits or 8 * codes.dtype.itemsize
     if signed or (bits is None and codes.dtype.kind == "i"):
-        return -(1 << width - 1), (1 << width - 1) - 1, 0, code(scales), bits or 0
+        qmax = max(1, (1 << width - 1) - 1)  # 1 bit would leave none above 0
+        return -(1 << width - 1), qmax, 0, code(scales), bits or 0
     return 0, (1 << width) - 1, 0, code(scales), bits or 0
 
 

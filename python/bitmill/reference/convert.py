@@ -29,7 +29,8 @@ def from_float32(
 ) -> Array:
     """float32 to another float dtype, to nearest even; beyond its range, infinity.
 
-    A NaN becomes a quiet NaN with the sign and the leading bits of its payload.
+    A NaN becomes a quiet NaN with the sign and the leading bits of its payload; to float32 all bits
+    stay as they are.
     """
     x = _check.contiguous(x, "x", ("float32",))
     to = dtype(_check.float_dtype(dtype_name, "dtype_name"))

@@ -64,7 +64,8 @@ def _ordered(bits: Array) -> Array:
 
 def _value(keys: Array) -> Array:
     values: Array = _ordered(keys).view(np.float32)
-    return np.add(values, np.float32(0))  # -0.0 + 0.0 is +0.0
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return np.add(values, np.float32(0))  # -0.0 + 0.0 is +0.0
 
 
 def _groupwise(reduce: Callable[..., Array], values: Array, group_size: int | None) -> Array:

@@ -155,7 +155,7 @@ class Affine:
             *(_flat(r) for r in found), qmin=qmin, qmax=qmax, rule=self.rule, scales=self.scales
         )
         if made.overflowed:
-            raise _overflow_error(self, found)
+            raise _overflow_error(self, chosen.ranges(x, view, magnitude=False))
         shaped = each_param(lambda p: p.reshape(view.params), made[:3])
         return AffineParams(*shaped, 0, made.underflowed)
 

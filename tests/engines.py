@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""The NumPy twins and the kernels of every ISA in turn, for numbers that must hold for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+
+from bitmill import _core, clip, kernels, layouts, reference
+from bitmill.schemes import affine
+
+ENGINES = ("twin", *_core.isas())
+
+
+@contextmanager
+def engine(name: str) -> Iterator[ModuleType]:
+    """`bitmill.reference` for "twin", else `bitmill.kernels` while that ISA is in use."""
+    if name == "twin":
+        yield reference
+        return
+    before = _core.isa()
+    _core.use_isa(name)
+    try:
+        yield kernels
+        assert _core.isa() == name, "the test switched to another ISA"
+    finally:
+        _core.use_isa(before)
+
+
+@contextmanager
+def api(name: str) -> Iterator[None]:
+    """The public functions on that engine; on "twin", no compiled kernel can be called."""
+    with engine(name) as module, pytest.MonkeyPatch.context() as patch:
+        if module is reference:
+            for user in (affine, clip, layouts):
+                patch.setattr(user, "kernels", reference)
+            for kernel in _core.kernel_names():
+                patch.setattr(_core, kernel, None)
+        yield

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Error sums, twin and kernels, beside a loop over Python floats in the documented order."""
+
+import numpy as np
+import pytest
+
+import engines
+from bitmill._dtypes import FLOATS, dtype
+
+LENGTHS = [0, 1, 2, 15, 16, 17, 31, 33, 100, 4095, 4096, 4097, 4112, 8192, 10_000]
+
+
+@pytest.fixture(params=engines.ENGINES)
+def fn(request):
+    with engines.engine(request.param) as module:
+        yield module
+
+
+def tree_sum(terms):
+    """16 lanes in blocks of 4,096, lanes added 8+8, 4+4, 2+2, 1+1, then the blocks in order."""
+    total = 0.0
+    for start in range(0, len(terms), 4096):
+        lanes = [0.0] * 16
+        for i, term in enumerate(terms[start : start + 4096]):
+            lanes[i % 16] += term
+        for half in (8, 4, 2, 1):
+            lanes = [lanes[k] + lanes[k + half] for k in range(half)]
+        total += lanes[0]
+    return total
+
+
+def by_hand(x, y):
+    """The five sums of one row of float32 values, as Python floats."""
+    x, y = x.astype(np.float32).tolist(), y.tolist()
+    pairs = list(zip(x, y, strict=True))
+    return (
+        tree_sum([a * a for a in x]),
+        tree_sum([b * b for b in y]),
+        tree_sum([a * b for a, b in pairs]),
+        tree_sum([(a - b) * (a - b) for a, b in pairs]),
+        max((abs(a - b) for a, b in pairs), default=0.0),
+    )
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_sums_are_those_of_the_loop(fn, rng, name, length):
+    x = (rng.standard_normal((2, length)) * 10.0 ** rng.integers(-4, 4, (2, length))).astype(
+        dtype(name)
+    )
+    y = (x.astype(np.float32) * np.float32(1.01)) + np.float32(0.001)
+    sums = fn.error_sums(x, y)
+    for row in range(2):
+        assert tuple(float(s[row]) for s in sums) == by_hand(x[row], y[row])
+
+
+def test_sums_of_two_numbers(fn):
+    sums = fn.error_sums(np.array([[3, 4]], np.float32), np.array([[3, 2]], np.float32))
+    assert [s.tolist() for s in sums] == [[25.0], [13.0], [17.0], [4.0], [2.0]]
+    assert {s.dtype for s in sums} == {np.dtype(np.float64)}
+
+
+def test_terms_a_lane_apart_add_up_before_they_meet_a_larger_one(fn):
+    """Ones that meet 2^54 one at a time vanish; three in a lane of their own do not."""
+    x = np.zeros((1, 64), np.float32)
+    x[0, 0] = 2.0**27
+    x[0, [1, 17, 33]] = 1
+    assert fn.error_sums(x, np.zeros_like(x)).xx.tolist() == [2.0**54 + 4]
+
+
+def test_terms_of_one_lane_are_added_in_order(fn):
+    x = np.zeros((1, 64), np.float32)
+    x[0, 0] = 2.0**27
+    x[0, [16, 32, 48]] = 1
+    assert fn.error_sums(x, np.zeros_like(x)).xx.tolist() == [2.0**54]
+
+
+def test_blocks_of_a_row_are_added_in_order(fn):
+    x = np.zeros((1, 20 * 4096), np.float32)
+    x[0, ::4096] = 1
+    x[0, 0] = 2.0**27
+    assert fn.error_sums(x, np.zeros_like(x)).xx.tolist() == [2.0**54]
+
+
+def test_differences_are_taken_in_float64(fn):
+    x, y = np.array([[1.0]], np.float32), np.array([[2.0**-40]], np.float32)
+    assert fn.error_sums(x, y).max_abs.tolist() == [1 - 2.0**-40]
+
+
+def test_float64_is_rounded_to_float32_first(fn):
+    x, y = np.array([[1 + 2.0**-30]]), np.ones((1, 1), np.float32)
+    assert fn.error_sums(x, y).dd.tolist() == [0.0]
+
+
+def test_squares_of_the_largest_floats_are_finite(fn):
+    x = np.full((1, 5), np.finfo(np.float32).max, np.float32)
+    sums = fn.error_sums(x, -x)
+    assert np.isfinite([s[0] for s in sums]).all()
+
+
+def test_sums_of_no_values_are_zero(fn):
+    sums = fn.error_sums(np.zeros((3, 0), np.float32), np.zeros((3, 0), np.float32))
+    assert [s.tolist() for s in sums] == [[0.0] * 3] * 5
+    assert fn.error_sums(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)).xx.shape == (
+        0,
+    )
