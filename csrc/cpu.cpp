@@ -14,20 +14,23 @@
 #endif
 
 namespace bitmill {
-namespace {
 
-#define BITMILL_TABLES(isa)                                                                        \
-  {&isa::ranges_table,  &isa::affine_table, &isa::columns_table, &isa::pack_table,                 \
-   &isa::convert_table, &isa::errors_table, &isa::verbs_table}
-constexpr Kernels kScalar = BITMILL_TABLES(scalar);
+// The kernels compiled for `isa`.
+#define BITMILL_ADDRESS(Type, name) &name##_table,
+#define BITMILL_KERNELS_OF(isa)                                                                    \
+  BITMILL_DECLARE_TABLES(isa)                                                                      \
+  namespace isa {                                                                                  \
+  static constexpr Kernels kKernels = {BITMILL_FAMILIES(BITMILL_ADDRESS)};                         \
+  }
+BITMILL_KERNELS_OF(scalar)
 #ifdef BITMILL_HAS_AVX2
-constexpr Kernels kAvx2 = BITMILL_TABLES(avx2);
+BITMILL_KERNELS_OF(avx2)
 #endif
 #ifdef BITMILL_HAS_AVX512
-constexpr Kernels kAvx512 = BITMILL_TABLES(avx512);
+BITMILL_KERNELS_OF(avx512)
 #endif
 
-#undef BITMILL_TABLES
+namespace {
 
 // A bit of CPUID: leaf 1 or 7 (subleaf 0) or 0x80000001, register 0..3 for eax..edx.
 struct Feature {
@@ -43,23 +46,29 @@ struct Isa {
   std::vector<Feature> features;
 };
 
+std::vector<Feature> extended(std::vector<Feature> base, const std::vector<Feature>& more) {
+  base.insert(base.end(), more.begin(), more.end());
+  return base;
+}
+
 const std::vector<Isa>& isas() {
   static const std::vector<Feature> kV3 = {
       {"avx2", 7, 1, 5}, {"fma", 1, 2, 12},           {"f16c", 1, 2, 29}, {"bmi1", 7, 1, 3},
       {"bmi2", 7, 1, 8}, {"lzcnt", 0x80000001, 2, 5}, {"movbe", 1, 2, 22}};
-  static const std::vector<Feature> kV4 = {
-      {"avx2", 7, 1, 5},       {"fma", 1, 2, 12},       {"f16c", 1, 2, 29},
-      {"bmi1", 7, 1, 3},       {"bmi2", 7, 1, 8},       {"lzcnt", 0x80000001, 2, 5},
-      {"movbe", 1, 2, 22},     {"avx512f", 7, 1, 16},   {"avx512dq", 7, 1, 17},
-      {"avx512cd", 7, 1, 28},  {"avx512bw", 7, 1, 30},  {"avx512vl", 7, 1, 31},
-      {"avx512vbmi", 7, 2, 1}, {"avx512vnni", 7, 2, 11}};
+  static const std::vector<Feature> kV4 = extended(kV3, {{"avx512f", 7, 1, 16},
+                                                         {"avx512dq", 7, 1, 17},
+                                                         {"avx512cd", 7, 1, 28},
+                                                         {"avx512bw", 7, 1, 30},
+                                                         {"avx512vl", 7, 1, 31},
+                                                         {"avx512vbmi", 7, 2, 1},
+                                                         {"avx512vnni", 7, 2, 11}});
   static const std::vector<Isa> all = {
-      {"scalar", &kScalar, 0, {}},
+      {"scalar", &scalar::kKernels, 0, {}},
 #ifdef BITMILL_HAS_AVX2
-      {"avx2", &kAvx2, 0x06, kV3}, // xmm, ymm
+      {"avx2", &avx2::kKernels, 0x06, kV3}, // xmm, ymm
 #endif
 #ifdef BITMILL_HAS_AVX512
-      {"avx512", &kAvx512, 0xe6, kV4}, // and the masks, and both halves of zmm
+      {"avx512", &avx512::kKernels, 0xe6, kV4}, // and the masks, and both halves of zmm
 #endif
   };
   return all;
@@ -71,21 +80,17 @@ bool has(const Feature& feature) {
 #if defined(_MSC_VER)
   int top[4], out[4];
   __cpuid(top, (int)(feature.leaf & 0x80000000));
-  if ((uint32_t)top[0] < feature.leaf)
-    return false;
+  if ((uint32_t)top[0] < feature.leaf) return false;
   __cpuidex(out, (int)feature.leaf, 0);
-  for (int i = 0; i < 4; ++i)
-    regs[i] = (uint32_t)out[i];
+  for (int i = 0; i < 4; ++i) regs[i] = (uint32_t)out[i];
 #else
-  if (!__get_cpuid_count(feature.leaf, 0, &regs[0], &regs[1], &regs[2], &regs[3]))
-    return false;
+  if (!__get_cpuid_count(feature.leaf, 0, &regs[0], &regs[1], &regs[2], &regs[3])) return false;
 #endif
   return regs[feature.reg] >> feature.bit & 1;
 }
 
 uint64_t saved_state() {
-  if (!has({"osxsave", 1, 2, 27}))
-    return 0;
+  if (!has({"osxsave", 1, 2, 27})) return 0;
 #if defined(_MSC_VER)
   return _xgetbv(0);
 #else
@@ -102,8 +107,7 @@ uint64_t saved_state() { return 0; }
 // What keeps this machine from running `isa`; empty if nothing does.
 std::string missing(const Isa& isa) {
   for (const Feature& feature : isa.features)
-    if (!has(feature))
-      return std::string(feature.name) + ", which this CPU does not have";
+    if (!has(feature)) return std::string(feature.name) + ", which this CPU does not have";
   if ((saved_state() & isa.saved_state) != isa.saved_state)
     return "registers that this operating system does not save";
   return "";
@@ -111,8 +115,7 @@ std::string missing(const Isa& isa) {
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
-  for (const std::string& name : names)
-    text += (text.empty() ? "" : ", ") + name;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
   return text;
 }
 
@@ -122,27 +125,23 @@ std::atomic<const Isa*> active{nullptr};
 
 std::vector<std::string> compiled_isas() {
   std::vector<std::string> names;
-  for (const Isa& isa : isas())
-    names.push_back(isa.name);
+  for (const Isa& isa : isas()) names.push_back(isa.name);
   return names;
 }
 
 std::vector<std::string> usable_isas() {
   std::vector<std::string> names;
   for (const Isa& isa : isas())
-    if (missing(isa).empty())
-      names.push_back(isa.name);
+    if (missing(isa).empty()) names.push_back(isa.name);
   return names;
 }
 
 void use_isa(const std::string& name) {
   const std::string usable = "; usable here: " + joined(usable_isas());
   for (const Isa& isa : isas()) {
-    if (isa.name != name)
-      continue;
+    if (isa.name != name) continue;
     const std::string lacking = missing(isa);
-    if (!lacking.empty())
-      throw std::invalid_argument("'" + name + "' needs " + lacking + usable);
+    if (!lacking.empty()) throw std::invalid_argument("'" + name + "' needs " + lacking + usable);
     active.store(&isa);
     return;
   }
@@ -153,8 +152,7 @@ std::string active_isa() { return active.load()->name; }
 
 void choose_isa_at_import() {
   const char* forced = getenv("BITMILL_ISA");
-  if (forced == nullptr || *forced == 0)
-    return use_isa(usable_isas().back());
+  if (forced == nullptr || *forced == 0) return use_isa(usable_isas().back());
   try {
     use_isa(forced);
   } catch (const std::invalid_argument& error) {

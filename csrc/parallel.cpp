@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -62,11 +62,10 @@ int64_t round_up(int64_t x, int64_t to) { return (x - 1) / to * to + to; }
 
 } // namespace
 
-bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*interrupted)()) {
-  if (count <= 0)
-    return true;
-  if (bytes < kAlone)
-    threads = 1;
+bool run_parallel(int64_t count, int64_t bytes, int threads, Task task,
+                  bool (*interrupted)()) noexcept {
+  if (count <= 0) return true;
+  if (bytes < kAlone) threads = 1;
   threads = (int)std::min<int64_t>(threads, count);
   const int64_t stride = stride_for(count, bytes, threads);
   std::atomic<int64_t> next{0};
@@ -77,19 +76,14 @@ bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*i
     auto asked = clock::now();
     for (;;) {
       const int64_t begin = next.fetch_add(stride);
-      if (begin >= count || stop.load(std::memory_order_relaxed))
-        return;
+      if (begin >= count || stop.load(std::memory_order_relaxed)) return;
       {
         DefaultFloats floats;
-        for (int64_t i = begin; i < std::min(begin + stride, count); ++i)
-          task(i);
+        for (int64_t i = begin; i < std::min(begin + stride, count); ++i) task(i);
       }
-      if (!caller || interrupted == nullptr)
-        continue;
-      if (clock::now() - asked < std::chrono::milliseconds(50))
-        continue;
-      if (interrupted())
-        stop.store(true);
+      if (!caller || interrupted == nullptr) continue;
+      if (clock::now() - asked < std::chrono::milliseconds(50)) continue;
+      if (interrupted()) stop.store(true);
       asked = clock::now();
     }
   };
@@ -97,14 +91,12 @@ bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*i
   std::vector<std::thread> helpers;
   try {
     helpers.reserve((size_t)threads - 1);
-    while ((int)helpers.size() < threads - 1)
-      helpers.emplace_back(work, false);
-  } catch (const std::system_error&) {
-    // No more threads to be had: those there are do the work, with the same result.
+    while ((int)helpers.size() < threads - 1) helpers.emplace_back(work, false);
+  } catch (const std::exception&) {
+    // No more threads or memory to be had: those there are do the work, with the same result.
   }
   work(true);
-  for (std::thread& helper : helpers)
-    helper.join();
+  for (std::thread& helper : helpers) helper.join();
   return !stop.load();
 }
 

@@ -25,7 +25,8 @@ class Task {
 // pieces taken from one counter; `bytes` is the size of the whole input. Every piece runs under the
 // default floating-point environment. The caller's thread asks `interrupted` (if there is one)
 // every 50 ms or so; once that says yes, pieces not yet begun are left out and the result is false.
-bool run_parallel(int64_t count, int64_t bytes, int threads, Task task, bool (*interrupted)());
+bool run_parallel(int64_t count, int64_t bytes, int threads, Task task,
+                  bool (*interrupted)()) noexcept;
 
 // How a matrix is cut into pieces: whole rows, or spans of one row that start at multiples of
 // `align`.

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Tables of kernels, one per family and ISA, and the plain types that their arguments have.
 #pragma once
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
+
+static_assert(FLT_EVAL_METHOD == 0,
+              "float expressions must be rounded to float, which x87 does not");
+static_assert(sizeof(void*) == 8, "sizes are 64-bit");
 
 namespace bitmill {
 
@@ -27,6 +32,9 @@ struct Block {
   int64_t rows, cols, group;
   int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
 };
+
+// 32-bit words that a row of so many codes takes.
+inline int64_t words_of(int64_t codes, int bits) { return (codes * bits + 31) / 32; }
 
 // The integer grid and what is stored beside it.
 struct Quantizer {
@@ -64,6 +72,16 @@ struct BlockSums {
   double xx, yy, xy, dd, max_abs;
 };
 
+// The families of kernels: name of the table's type, of the table.
+#define BITMILL_FAMILIES(FAMILY)                                                                   \
+  FAMILY(Ranges, ranges)                                                                           \
+  FAMILY(Affine, affine)                                                                           \
+  FAMILY(Columns, columns)                                                                         \
+  FAMILY(Pack, pack)                                                                               \
+  FAMILY(Convert, convert)                                                                         \
+  FAMILY(Errors, errors)                                                                           \
+  FAMILY(Verbs, verbs)
+
 #define BITMILL_MEMBER(variants, name, arguments) void(*name[variants]) arguments;
 struct RangesTable {
 #define RANGES BITMILL_MEMBER
@@ -97,29 +115,16 @@ struct VerbsTable {
 
 // The kernels of one ISA.
 struct Kernels {
-  const RangesTable* ranges;
-  const AffineTable* affine;
-  const ColumnsTable* columns;
-  const PackTable* pack;
-  const ConvertTable* convert;
-  const ErrorsTable* errors;
-  const VerbsTable* verbs;
+#define BITMILL_POINTER(Type, name) const Type##Table* name;
+  BITMILL_FAMILIES(BITMILL_POINTER)
+#undef BITMILL_POINTER
 };
 
-// Each ISA's objects define these seven; nothing else of theirs is visible.
-#define BITMILL_DECLARE_ISA(isa)                                                                   \
+// The tables of one ISA; its objects define them, and nothing else of theirs is visible.
+#define BITMILL_TABLE(Type, name) extern const Type##Table name##_table;
+#define BITMILL_DECLARE_TABLES(isa)                                                                \
   namespace isa {                                                                                  \
-  extern const RangesTable ranges_table;                                                           \
-  extern const AffineTable affine_table;                                                           \
-  extern const ColumnsTable columns_table;                                                         \
-  extern const PackTable pack_table;                                                               \
-  extern const ConvertTable convert_table;                                                         \
-  extern const ErrorsTable errors_table;                                                           \
-  extern const VerbsTable verbs_table;                                                             \
+  BITMILL_FAMILIES(BITMILL_TABLE)                                                                  \
   }
-BITMILL_DECLARE_ISA(scalar)
-BITMILL_DECLARE_ISA(avx2)
-BITMILL_DECLARE_ISA(avx512)
-#undef BITMILL_DECLARE_ISA
 
 } // namespace bitmill

@@ -3,50 +3,64 @@
 #include "bind.hpp"
 #include "quantizer.hpp"
 #include <numeric>
+#include <vector>
 
 namespace bitmill::bind {
 namespace {
 
-// The parameters of all groups, and those from group `at` on.
-class AllParams {
+// One call: values [rows, cols], their codes or words, and the parameters of their groups.
+class AffineCall {
  public:
-  AllParams(const Quantizer& q, int64_t count, const py::object& scale,
-            const py::object& zero_point, const py::object& offset, bool writable)
-      : scale_size_(item_size(q.scales)), zero_size_(q.wide_zero_point() ? 2 : 1),
-        scale_(optional(scale, count, scale_size_, writable)),
-        zero_point_(optional(zero_point, count, zero_size_, writable)),
-        offset_(optional(offset, count, scale_size_, writable)) {}
-  Params from(int64_t at) const {
-    return {scale_ + at * scale_size_, zero_point_ ? zero_point_ + at * zero_size_ : nullptr,
-            offset_ ? offset_ + at * scale_size_ : nullptr};
+  AffineCall(const py::tuple& quantizer, int type, Block block)
+      : q_(quantizer_of(quantizer)), block_(block), type_(float_type(type)) {
+    require(block.group > 0 || block.rows * block.cols == 0, "bitmill._core: a group is empty");
+  }
+
+  const Quantizer& q() const { return q_; }
+  Float type() const { return type_; }
+
+  const char* values(const py::array& x) const { return input(x, count(), item_size(type_)); }
+  char* values(py::array& x) const { return output(x, count(), item_size(type_)); }
+  const char* codes(const py::array& x) const { return input(x, code_count(), code_size()); }
+  char* codes(py::array& x) const { return output(x, code_count(), code_size()); }
+
+  // Where the parameters of all groups lie; with `writable`, those of the quantizer's rule.
+  Params params(const py::object& scale, const py::object& zero_point, const py::object& offset,
+                bool writable) const {
+    return params_of(q_, block_.rows * block_.groups(), scale, zero_point, offset, writable);
+  }
+
+  // Called with the piece's block, the offsets of its first value and code in bytes, and of its
+  // first group; `i` is its index below pieces().count(). A group that fills the row may be cut if
+  // its one set of parameters is known beforehand.
+  Pieces pieces(bool known_params) const {
+    const int64_t words = q_.bits ? 64 : 1; // 64 codes fill whole words at every width
+    if (block_.group < block_.cols)
+      return Pieces(block_.rows, block_.cols, std::lcm(block_.group, words));
+    return Pieces(block_.rows, block_.cols, known_params ? words : block_.cols);
+  }
+  template <class One> void each(const Pieces& pieces, int threads, const One& one) const {
+    run(pieces.count(), count() * item_size(type_), threads, [&](int64_t i) {
+      const auto p = pieces[i];
+      one(i, Block{p.rows, p.cols, block_.group}, (p.row * block_.cols + p.col) * item_size(type_),
+          code_byte(p.row, p.col), p.row * block_.groups() + p.col / block_.group);
+    });
   }
 
  private:
-  int64_t scale_size_, zero_size_;
-  char *scale_, *zero_point_, *offset_;
-};
-
-// Codes or words of a matrix: its size, and the byte at which a piece starts. Pieces of packed rows
-// start at multiples of 64 codes, which fill whole words at every width.
-struct Codes {
-  const Quantizer& q;
-  int64_t cols;
-  int64_t words() const { return (cols * q.bits + 31) / 32; }
-  int64_t size() const { return q.bits ? 4 : q.wide() ? 2 : 1; }
-  int64_t count(int64_t rows) const { return rows * (q.bits ? words() : cols); }
-  int64_t byte(int64_t row, int64_t col) const {
-    return q.bits ? (row * words() + col * q.bits / 32) * 4 : (row * cols + col) * size();
+  int64_t count() const { return block_.rows * block_.cols; }
+  int64_t words() const { return words_of(block_.cols, q_.bits); }
+  int64_t code_size() const { return q_.bits ? 4 : q_.wide() ? 2 : 1; }
+  int64_t code_count() const { return block_.rows * (q_.bits ? words() : block_.cols); }
+  int64_t code_byte(int64_t row, int64_t col) const {
+    return q_.bits ? (row * words() + col * q_.bits / 32) * 4
+                   : (row * block_.cols + col) * code_size();
   }
-};
 
-// Pieces start at whole groups, and at whole words; a group that fills the row may be cut if
-// `divisible`, since its one set of parameters is known.
-Pieces pieces_of(const Block& block, const Quantizer& q, bool divisible) {
-  const int64_t words = q.bits ? 64 : 1;
-  if (block.group >= block.cols)
-    return Pieces(block.rows, block.cols, divisible ? words : block.cols);
-  return Pieces(block.rows, block.cols, std::lcm(block.group, words));
-}
+  Quantizer q_;
+  Block block_;
+  Float type_;
+};
 
 py::tuple counts_tuple(const std::vector<Counts>& all) {
   Counts sum{};
@@ -63,14 +77,15 @@ py::tuple affine_params(const py::tuple& quantizer, const py::array& lo, const p
                         const py::object& offset) {
   const Quantizer q = quantizer_of(quantizer);
   const int64_t count = lo.size();
-  const AllParams params(q, count, scale, zero_point, offset, true);
+  const Params params = params_of(q, count, scale, zero_point, offset, true);
   const float *low = (const float*)input(lo, count, 4), *high = (const float*)input(hi, count, 4);
   const auto kernel = kernels().affine->affine_params[0];
   const Pieces pieces(1, count, 1);
   std::vector<Counts> counts((size_t)pieces.count());
   run(pieces.count(), count * 8, 1, [&](int64_t i) {
     const auto p = pieces[i];
-    kernel(&q, low + p.col, high + p.col, p.cols, params.from(p.col), &counts[(size_t)i]);
+    kernel(&q, low + p.col, high + p.col, p.cols, params_from(q, params, p.col),
+           &counts[(size_t)i]);
   });
   return counts_tuple(counts);
 }
@@ -79,21 +94,15 @@ py::tuple affine_quantize(const py::tuple& quantizer, const py::array& x, int ty
                           int64_t cols, int64_t group, const py::object& scale,
                           const py::object& zero_point, const py::object& offset, py::array& codes,
                           int threads) {
-  const Quantizer q = quantizer_of(quantizer);
-  const Block all{rows, cols, group};
-  const Float t = (Float)type;
-  const int64_t size = item_size(t);
-  const Codes out{q, cols};
-  const AllParams params(q, rows * all.groups(), scale, zero_point, offset, true);
-  const char* from = input(x, rows * cols, size);
-  char* to = output(codes, out.count(rows), out.size());
-  const auto kernel = kernels().affine->affine_quantize[t];
-  const Pieces pieces = pieces_of(all, q, false);
+  const AffineCall call(quantizer, type, {rows, cols, group});
+  const Params params = call.params(scale, zero_point, offset, true);
+  const char* from = call.values(x);
+  char* to = call.codes(codes);
+  const auto kernel = kernels().affine->affine_quantize[call.type()];
+  const Pieces pieces = call.pieces(false);
   std::vector<Counts> counts((size_t)pieces.count());
-  run(pieces.count(), rows * cols * size, threads, [&](int64_t i) {
-    const auto p = pieces[i];
-    kernel(&q, from + (p.row * cols + p.col) * size, Block{p.rows, p.cols, group},
-           params.from(p.row * all.groups() + p.col / group), to + out.byte(p.row, p.col),
+  call.each(pieces, threads, [&](int64_t i, Block block, int64_t value, int64_t code, int64_t at) {
+    kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code,
            &counts[(size_t)i]);
   });
   return counts_tuple(counts);
@@ -103,41 +112,29 @@ void affine_encode(const py::tuple& quantizer, const py::array& x, int type, int
                    int64_t cols, int64_t group, const py::object& scale,
                    const py::object& zero_point, const py::object& offset, py::array& codes,
                    int threads) {
-  const Quantizer q = quantizer_of(quantizer);
-  const Block all{rows, cols, group};
-  const Float t = (Float)type;
-  const int64_t size = item_size(t);
-  const Codes out{q, cols};
-  const AllParams params(q, rows * all.groups(), scale, zero_point, offset, false);
-  const char* from = input(x, rows * cols, size);
-  char* to = output(codes, out.count(rows), out.size());
-  const auto kernel = kernels().affine->affine_encode[t];
-  const Pieces pieces = pieces_of(all, q, true);
-  run(pieces.count(), rows * cols * size, threads, [&](int64_t i) {
-    const auto p = pieces[i];
-    kernel(&q, from + (p.row * cols + p.col) * size, Block{p.rows, p.cols, group},
-           params.from(p.row * all.groups() + p.col / group), to + out.byte(p.row, p.col));
-  });
+  const AffineCall call(quantizer, type, {rows, cols, group});
+  const Params params = call.params(scale, zero_point, offset, false);
+  const char* from = call.values(x);
+  char* to = call.codes(codes);
+  const auto kernel = kernels().affine->affine_encode[call.type()];
+  call.each(call.pieces(true), threads,
+            [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
+              kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code);
+            });
 }
 
 void affine_decode(const py::tuple& quantizer, const py::array& codes, int64_t rows, int64_t cols,
                    int64_t group, const py::object& scale, const py::object& zero_point,
                    const py::object& offset, py::array& out, int type, int threads) {
-  const Quantizer q = quantizer_of(quantizer);
-  const Block all{rows, cols, group};
-  const Float t = (Float)type;
-  const int64_t size = item_size(t);
-  const Codes in{q, cols};
-  const AllParams params(q, rows * all.groups(), scale, zero_point, offset, false);
-  const char* from = input(codes, in.count(rows), in.size());
-  char* to = output(out, rows * cols, size);
-  const auto kernel = kernels().affine->affine_decode[t];
-  const Pieces pieces = pieces_of(all, q, true);
-  run(pieces.count(), rows * cols * size, threads, [&](int64_t i) {
-    const auto p = pieces[i];
-    kernel(&q, from + in.byte(p.row, p.col), Block{p.rows, p.cols, group},
-           params.from(p.row * all.groups() + p.col / group), to + (p.row * cols + p.col) * size);
-  });
+  const AffineCall call(quantizer, type, {rows, cols, group});
+  const Params params = call.params(scale, zero_point, offset, false);
+  const char* from = call.codes(codes);
+  char* to = call.values(out);
+  const auto kernel = kernels().affine->affine_decode[call.type()];
+  call.each(call.pieces(true), threads,
+            [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
+              kernel(&call.q(), from + code, block, params_from(call.q(), params, at), to + value);
+            });
 }
 
 } // namespace

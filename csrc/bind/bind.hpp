@@ -7,24 +7,25 @@
 #include "../parallel.hpp"
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <stdexcept>
 
 namespace bitmill::bind {
 
 namespace py = pybind11;
 
-void add_ranges(py::module_& m);
-void add_affine(py::module_& m);
-void add_columns(py::module_& m);
-void add_pack(py::module_& m);
-void add_convert(py::module_& m);
-void add_errors(py::module_& m);
-void add_verbs(py::module_& m);
+// Each family's functions are added by add_<family>.
+#define BITMILL_ADD(Type, name) void add_##name(py::module_& m);
+BITMILL_FAMILIES(BITMILL_ADD)
+#undef BITMILL_ADD
 
+inline Float float_type(int type) {
+  if (type < kF32 || type >= FLOATS) throw std::invalid_argument("bitmill._core: no such dtype");
+  return (Float)type;
+}
 inline int64_t item_size(Float type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
 
 inline void require(bool condition, const char* what) {
-  if (!condition)
-    throw std::invalid_argument(what);
+  if (!condition) throw std::invalid_argument(what);
 }
 
 // The memory of a C-contiguous array of `count` items of this size.
@@ -39,8 +40,7 @@ inline char* output(py::array& a, int64_t count, int64_t size) {
 }
 // The same for arrays that may be None.
 inline char* optional(const py::object& a, int64_t count, int64_t size, bool writable) {
-  if (a.is_none())
-    return nullptr;
+  if (a.is_none()) return nullptr;
   py::array array = py::cast<py::array>(a);
   return writable ? output(array, count, size) : const_cast<char*>(input(array, count, size));
 }

@@ -14,7 +14,7 @@ struct Columns {
 
   Columns(const py::tuple& quantizer, int type_, int64_t rows_, int64_t cols_,
           const py::array& scale, const py::array& zero_point, const py::array& offset)
-      : q(quantizer_of(quantizer)), type((Float)type_), rows(rows_), cols(cols_),
+      : q(quantizer_of(quantizer)), type(float_type(type_)), rows(rows_), cols(cols_),
         params{(const float*)input(scale, cols, 4), (const int32_t*)input(zero_point, cols, 4),
                (const float*)input(offset, cols, 4)} {}
   int64_t value_size() const { return item_size(type); }

@@ -6,7 +6,7 @@ namespace bitmill::bind {
 namespace {
 
 void to_float32(const py::array& x, int type, py::array& out, int threads) {
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   const int64_t count = x.size(), size = item_size(t);
   const char* from = input(x, count, size);
   float* to = (float*)output(out, count, 4);
@@ -19,7 +19,7 @@ void to_float32(const py::array& x, int type, py::array& out, int threads) {
 }
 
 void from_float32(const py::array& x, int type, py::array& out, int threads) {
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   const int64_t count = x.size(), size = item_size(t);
   const float* from = (const float*)input(x, count, 4);
   char* to = output(out, count, size);

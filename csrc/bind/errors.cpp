@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Binding of the error sums: blocks in parallel, then their sums in index order.
 #include "bind.hpp"
+#include <algorithm>
 #include <memory>
 
 namespace bitmill::bind {
@@ -8,10 +9,14 @@ namespace {
 
 constexpr int64_t kBlock = 4096;
 
+BlockSums sum_of(const BlockSums& a, const BlockSums& b) {
+  return {a.xx + b.xx, a.yy + b.yy, a.xy + b.xy, a.dd + b.dd, std::max(a.max_abs, b.max_abs)};
+}
+
 // `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs.
 void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, int64_t cols,
                 py::array& out, int threads) {
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   const int64_t size = item_size(t), per_row = (cols + kBlock - 1) / kBlock;
   const char* a = input(x, rows * cols, size);
   const float* b = (const float*)input(y, rows * cols, 4);
@@ -22,21 +27,26 @@ void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, 
     const int64_t col = i % per_row * kBlock, at = i / per_row * cols + col;
     kernel(a + at * size, b + at, std::min(kBlock, cols - col), &blocks[(size_t)i]);
   });
-  for (int64_t row = 0; row < rows; ++row) {
-    BlockSums sum{};
-    for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) {
-      const BlockSums& block = blocks[(size_t)i];
-      sum.xx += block.xx;
-      sum.yy += block.yy;
-      sum.xy += block.xy;
-      sum.dd += block.dd;
-      if (block.max_abs > sum.max_abs)
-        sum.max_abs = block.max_abs;
+  // In a task too: there the sums are rounded to nearest, whatever the caller has set.
+  run(1, 0, 1, [&](int64_t) {
+    for (int64_t row = 0; row < rows; ++row) {
+      BlockSums sum{};
+      for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum = sum_of(sum, blocks[i]);
+      const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, sum.max_abs};
+      for (int64_t k = 0; k < 5; ++k) to[k * rows + row] = values[k];
     }
-    const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, sum.max_abs};
-    for (int64_t k = 0; k < 5; ++k)
-      to[k * rows + row] = values[k];
-  }
+  });
+}
+
+// start + x[0] + x[1] + ..., one after another.
+double add_in_order(double start, const py::array& x) {
+  const int64_t count = x.size();
+  const double* from = (const double*)input(x, count, 8);
+  double sum = start;
+  run(1, 0, 1, [&](int64_t) {
+    for (int64_t i = 0; i < count; ++i) sum += from[i];
+  });
+  return sum;
 }
 
 } // namespace
@@ -45,6 +55,7 @@ void add_errors(py::module_& m) {
   using py::arg;
   m.def("error_sums", &error_sums, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
         arg("rows"), arg("cols"), arg("out").noconvert(), arg("threads"));
+  m.def("add_in_order", &add_in_order, arg("start"), arg("x").noconvert());
 }
 
 } // namespace bitmill::bind

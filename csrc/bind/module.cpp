@@ -3,6 +3,8 @@
 // family.
 #include "bind.hpp"
 #include <pybind11/stl.h>
+#include <string>
+#include <vector>
 
 namespace bitmill::bind {
 namespace {
@@ -36,17 +38,14 @@ void remember_main_thread() {
 }
 
 void run(int64_t count, int64_t bytes, int threads, Task task) {
-  // Python runs signal handlers on its main thread alone. Others do not even ask: at interpreter
-  // exit a daemon thread that asks for the GIL is ended on the spot, with its helpers still
-  // running.
+  // Python runs signal handlers on its main thread alone; others need not ask.
   const bool asks = PyThread_get_thread_ident() == main_thread;
-  bool finished;
-  {
-    py::gil_scoped_release release;
-    finished = run_parallel(count, bytes, threads, task, asks ? signal_pending : nullptr);
-  }
-  if (!finished)
-    throw py::error_already_set();
+  // Not gil_scoped_release: when the interpreter exits during a daemon thread's call, RestoreThread
+  // ends that thread by unwinding it, which must not pass through a destructor.
+  PyThreadState* const thread = PyEval_SaveThread();
+  const bool finished = run_parallel(count, bytes, threads, task, asks ? signal_pending : nullptr);
+  PyEval_RestoreThread(thread);
+  if (!finished) throw py::error_already_set();
 }
 
 } // namespace bitmill::bind
@@ -64,11 +63,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("isas", &usable_isas);
   m.def("use_isa", &use_isa, pybind11::arg("name"));
   m.def("kernel_names", &bind::kernel_names);
-  bind::add_ranges(m);
-  bind::add_affine(m);
-  bind::add_columns(m);
-  bind::add_pack(m);
-  bind::add_convert(m);
-  bind::add_errors(m);
-  bind::add_verbs(m);
+#define BITMILL_ADD(Type, name) bind::add_##name(m);
+  BITMILL_FAMILIES(BITMILL_ADD)
+#undef BITMILL_ADD
 }

@@ -9,7 +9,7 @@ namespace {
 struct Words {
   int bits;
   int64_t cols;
-  int64_t per_row() const { return (cols * bits + 31) / 32; }
+  int64_t per_row() const { return words_of(cols, bits); }
   int64_t at(int64_t row, int64_t col) const { return row * per_row() + col * bits / 32; }
 };
 
@@ -19,6 +19,7 @@ uint8_t bias_of(int bits, bool is_signed) { return (uint8_t)(is_signed ? 1 << (b
 bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_signed,
           py::array& out, int threads) {
   require(bits >= 1 && bits <= 8, "bitmill._core: bits is out of range");
+  if (rows == 0) return true; // cols may be anything
   const Words words{bits, cols};
   const uint8_t* from = (const uint8_t*)input(codes, rows * cols, 1);
   uint32_t* to = (uint32_t*)output(out, rows * words.per_row(), 4);
@@ -30,8 +31,7 @@ bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_
     bool out_of_range = false;
     kernel(from + p.row * cols + p.col, p.rows, p.cols, bias_of(bits, is_signed),
            to + words.at(p.row, p.col), &out_of_range);
-    if (out_of_range)
-      fits.store(false, std::memory_order_relaxed);
+    if (out_of_range) fits.store(false, std::memory_order_relaxed);
   });
   return fits.load();
 }
@@ -39,6 +39,7 @@ bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_
 void unpack(const py::array& packed, int64_t rows, int64_t cols, int bits, bool is_signed,
             py::array& out, int threads) {
   require(bits >= 1 && bits <= 8, "bitmill._core: bits is out of range");
+  if (rows == 0) return; // cols may be anything
   const Words words{bits, cols};
   const uint32_t* from = (const uint32_t*)input(packed, rows * words.per_row(), 4);
   uint8_t* to = (uint8_t*)output(out, rows * cols, 1);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the range kernels.
 #include "bind.hpp"
+#include <algorithm>
 
 namespace bitmill::bind {
 namespace {
 
 // Calls one(x, block, index of the block's first group) for pieces of a matrix cut into groups.
 template <class One>
-void for_groups(const char* x, Float type, Block all, int threads, const One& one) {
+void each_piece(const char* x, Float type, Block all, int threads, const One& one) {
+  require(all.group > 0, "bitmill._core: a group is empty");
   const Pieces pieces(all.rows, all.cols, all.group);
   const int64_t size = item_size(type);
   run(pieces.count(), all.rows * all.cols * size, threads, [&](int64_t i) {
@@ -20,28 +22,28 @@ void for_groups(const char* x, Float type, Block all, int threads, const One& on
 void absmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t group, py::array& out,
             int threads) {
   const Block all{rows, cols, group};
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   float* to = (float*)output(out, rows * all.groups(), 4);
   const auto kernel = kernels().ranges->absmax[t];
-  for_groups(input(x, rows * cols, item_size(t)), t, all, threads,
+  each_piece(input(x, rows * cols, item_size(t)), t, all, threads,
              [&](const char* from, Block block, int64_t at) { kernel(from, block, to + at); });
 }
 
 void minmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t group, py::array& lo,
             py::array& hi, int threads) {
   const Block all{rows, cols, group};
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   float* low = (float*)output(lo, rows * all.groups(), 4);
   float* high = (float*)output(hi, rows * all.groups(), 4);
   const auto kernel = kernels().ranges->minmax[t];
-  for_groups(
+  each_piece(
       input(x, rows * cols, item_size(t)), t, all, threads,
       [&](const char* from, Block block, int64_t at) { kernel(from, block, low + at, high + at); });
 }
 
 // Columns: `lo` and `hi` are [chunks, cols], one row of ranges per chunk of `step` rows of x.
 template <class One>
-void for_chunks(const char* x, Float type, int64_t rows, int64_t cols, int64_t step, int threads,
+void each_chunk(const char* x, Float type, int64_t rows, int64_t cols, int64_t step, int threads,
                 const One& one) {
   constexpr int64_t kCols = 2048; // columns at a time: their results stay in L1
   const int64_t spans = (cols + kCols - 1) / kCols, chunks = (rows + step - 1) / step;
@@ -55,10 +57,10 @@ void for_chunks(const char* x, Float type, int64_t rows, int64_t cols, int64_t s
 
 void column_absmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t step,
                    py::array& out, int threads) {
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   float* to = (float*)output(out, (rows + step - 1) / step * cols, 4);
   const auto kernel = kernels().ranges->column_absmax[t];
-  for_chunks(input(x, rows * cols, item_size(t)), t, rows, cols, step, threads,
+  each_chunk(input(x, rows * cols, item_size(t)), t, rows, cols, step, threads,
              [&](const char* from, int64_t r, int64_t c, int64_t at) {
                kernel(from, r, c, cols, to + at);
              });
@@ -66,11 +68,11 @@ void column_absmax(const py::array& x, int type, int64_t rows, int64_t cols, int
 
 void column_minmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t step,
                    py::array& lo, py::array& hi, int threads) {
-  const Float t = (Float)type;
+  const Float t = float_type(type);
   const int64_t count = (rows + step - 1) / step * cols;
   float *low = (float*)output(lo, count, 4), *high = (float*)output(hi, count, 4);
   const auto kernel = kernels().ranges->column_minmax[t];
-  for_chunks(input(x, rows * cols, item_size(t)), t, rows, cols, step, threads,
+  each_chunk(input(x, rows * cols, item_size(t)), t, rows, cols, step, threads,
              [&](const char* from, int64_t r, int64_t c, int64_t at) {
                kernel(from, r, c, cols, low + at, high + at);
              });

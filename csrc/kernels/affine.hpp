@@ -11,17 +11,29 @@ namespace {
 
 void affine_params(const Quantizer* q, const float* lo, const float* hi, int64_t count, Params out,
                    Counts* counts) {
-  for (int64_t i = 0; i < count; ++i)
-    make_group(*q, lo[i], hi[i], out, i, counts);
+  for (int64_t i = 0; i < count; ++i) make_group(*q, {get(lo + i), get(hi + i)}, out, i, counts);
 }
 
+// use(codes) with whatever takes or gives codes stored as `q` says.
+template <class Packed, class Use>
+BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, const Block& block, Use use) {
+  if (q.bits) {
+    Packed packed(q, codes, block);
+    use(packed);
+  } else if (q.wide()) {
+    PlainCodes<uint16_t> wide(q, codes, block);
+    use(wide);
+  } else {
+    PlainCodes<uint8_t> plain(q, codes, block);
+    use(plain);
+  }
+}
+
+// The loops below are not forced inline: each would be compiled a dozen times.
 template <class T, class Code>
 void encode_span(const T* x, int64_t n, const Encoder& encode, Code* codes) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    store_code(codes + i, encode(load(x + i)));
-  if (i < n)
-    store_code(codes + i, encode(load(x + i, n - i)), n - i);
+  each_vector(
+      n, [&](int64_t i, auto lanes) { store_code(codes + i, encode(load(x + i, lanes)), lanes); });
 }
 
 // One group's values to codes, as far as there is room at a time.
@@ -36,129 +48,92 @@ void encode_run(const T* x, int64_t n, const Encoder& encode, Codes& codes) {
   }
 }
 
-// Range of a group for its rule. A range that is not finite is counted and replaced by 0.
-template <class T> Range range_for(const Quantizer& q, const T* x, int64_t n, Counts* counts) {
-  Range range;
-  if (q.rule == kAbsmax || q.rule == kFullRange) {
-    const float absmax = run_absmax(x, n);
-    range = {-absmax, absmax};
-  } else {
-    range = run_minmax(x, n);
-  }
-  if (is_finite(range.lo) && is_finite(range.hi))
-    return range;
-  ++counts->nonfinite;
-  return {0, 0};
+template <class T> Range range_for(const Quantizer& q, const T* x, int64_t n) {
+  if (q.rule != kAbsmax && q.rule != kFullRange) return run_minmax(x, n);
+  const float absmax = run_absmax(x, n);
+  return {-absmax, absmax};
 }
 
-// Each block of groups is read once from memory: its ranges first, then, from cache, its codes.
+// A row, in blocks of groups. Each block is read from memory once: its ranges first, then, from
+// cache, its codes. `at` is the index of the row's first group.
 template <class T, class Codes>
-void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params out, void* codes_,
-                   Counts* counts) {
+void quantize_row(const Quantizer& q, const T* x, const Block& block, Params out, int64_t at,
+                  Codes& codes, Counts* counts) {
   constexpr int64_t kGroups = 64, kBlock = 2048; // at most so many groups, about so many values
-  Codes codes(q, codes_, block);
-  int64_t index = 0;
-  for (int64_t row = 0; row < block.rows; ++row) {
-    for (int64_t left = block.cols; left > 0;) {
-      Group groups[kGroups];
-      int64_t count = 0, values = 0;
-      while (values < left && count < kGroups && values < kBlock) {
-        const int64_t rest = left - values, n = rest < block.group ? rest : block.group;
-        const Range range = range_for(q, x + values, n, counts);
-        groups[count++] = make_group(q, range.lo, range.hi, out, index++, counts);
-        values += n;
-      }
-      left -= values;
-      for (int64_t g = 0; g < count; ++g) {
-        const int64_t n = values < block.group ? values : block.group;
-        encode_run(x, n, encoder(q, groups[g]), codes);
-        x += n, values -= n;
-      }
+  Range ranges[kGroups];
+  Group groups[kGroups];
+  for (int64_t left = block.cols; left > 0;) {
+    int64_t count = 0, values = 0;
+    for (; values < left && count < kGroups && values < kBlock; ++count) {
+      const int64_t rest = left - values, n = rest < block.group ? rest : block.group;
+      ranges[count] = range_for(q, x + values, n);
+      values += n;
     }
-    codes.end_row();
+    make_groups(q, ranges, count, out, at, groups, counts);
+    at += count, left -= values;
+    for (int64_t g = 0; g < count; ++g) {
+      const int64_t n = values < block.group ? values : block.group;
+      encode_run(x, n, encoder(q, groups[g]), codes);
+      x += n, values -= n;
+    }
   }
 }
 
 template <class T>
-void affine_quantize(const Quantizer* q, const void* x_, Block block, Params out, void* codes,
+void affine_quantize(const Quantizer* q, const void* x, Block block, Params out, void* codes_,
                      Counts* counts) {
-  const T* x = (const T*)x_;
-  if (q->bits)
-    quantize_rows<T, PackedCodes>(*q, x, block, out, codes, counts);
-  else if (q->wide())
-    quantize_rows<T, PlainCodes<uint16_t>>(*q, x, block, out, codes, counts);
-  else
-    quantize_rows<T, PlainCodes<uint8_t>>(*q, x, block, out, codes, counts);
-}
-
-template <class T, class Codes>
-void encode_rows(const Quantizer& q, const T* x, const Block& block, Params given, void* codes_) {
-  Codes codes(q, codes_, block);
-  int64_t index = 0;
-  for (int64_t row = 0; row < block.rows; ++row) {
-    for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = left < block.group ? left : block.group;
-      encode_run(x, n, encoder(q, load_group(q, given, index++)), codes);
-      x += n, left -= n;
+  with_codes<PackedCodes>(*q, codes_, block, [&](auto& codes) {
+    for (int64_t row = 0; row < block.rows; ++row) {
+      const T* values = (const T*)x + row * block.cols;
+      quantize_row(*q, values, block, out, row * block.groups(), codes, counts);
+      codes.end_row();
     }
-    codes.end_row();
-  }
+  });
 }
 
 template <class T>
-void affine_encode(const Quantizer* q, const void* x_, Block block, Params given, void* codes) {
-  const T* x = (const T*)x_;
-  if (q->bits)
-    encode_rows<T, PackedCodes>(*q, x, block, given, codes);
-  else if (q->wide())
-    encode_rows<T, PlainCodes<uint16_t>>(*q, x, block, given, codes);
-  else
-    encode_rows<T, PlainCodes<uint8_t>>(*q, x, block, given, codes);
+void affine_encode(const Quantizer* q, const void* x, Block block, Params given, void* codes_) {
+  with_codes<PackedCodes>(*q, codes_, block, [&](auto& codes) {
+    int64_t at = 0;
+    for (int64_t row = 0; row < block.rows; ++row) {
+      each_group((const T*)x + row * block.cols, block, [&](const T* run, int64_t n) {
+        encode_run(run, n, encoder(*q, load_group(*q, given, at++)), codes);
+      });
+      codes.end_row();
+    }
+  });
 }
 
 template <class T, class Code>
 void decode_span(const Code* codes, int64_t n, const Decoder& decode, T* out) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    store(out + i, decode(load_code(codes + i)));
-  if (i < n)
-    store(out + i, decode(load_code(codes + i, n - i)), n - i);
+  each_vector(n, [&](int64_t i, auto lanes) {
+    store(out + i, decode(load_code(codes + i, lanes)), lanes);
+  });
 }
 
 template <class T, class Codes>
-void decode_rows(const Quantizer& q, void* codes_, const Block& block, Params given, T* out) {
-  Codes codes(q, codes_, block);
-  int64_t index = 0;
-  for (int64_t row = 0; row < block.rows; ++row) {
-    codes.start_row();
-    for (int64_t left = block.cols; left > 0;) {
-      int64_t run = left < block.group ? left : block.group;
-      left -= run;
-      const Group group = load_group(q, given, index++);
-      const float offset = given.offset ? group.offset : -0.0f;
-      const Decoder decode(q, splat(offset), splat(group.divisor), splat(group.zero_point));
-      while (run > 0) {
-        int64_t taken = run;
-        const auto* from = codes.room(&taken);
-        decode_span(from, taken, decode, out);
-        codes.advance(taken);
-        out += taken, run -= taken;
-      }
-    }
+void decode_run(Codes& codes, int64_t n, const Decoder& decode, T* out) {
+  while (n > 0) {
+    int64_t taken = n;
+    const auto* from = codes.room(&taken);
+    decode_span(from, taken, decode, out);
+    codes.advance(taken);
+    out += taken, n -= taken;
   }
 }
 
 template <class T>
-void affine_decode(const Quantizer* q, const void* codes_, Block block, Params given, void* out_) {
-  T* out = (T*)out_;
-  void* codes =
-      const_cast<void*>(codes_); // only read: the readers share a constructor with writers
-  if (q->bits)
-    decode_rows<T, UnpackedCodes>(*q, codes, block, given, out);
-  else if (q->wide())
-    decode_rows<T, PlainCodes<uint16_t>>(*q, codes, block, given, out);
-  else
-    decode_rows<T, PlainCodes<uint8_t>>(*q, codes, block, given, out);
+void affine_decode(const Quantizer* q, const void* codes_, Block block, Params given, void* out) {
+  // Only read: plain codes have one class for both directions.
+  void* stored = const_cast<void*>(codes_);
+  with_codes<UnpackedCodes>(*q, stored, block, [&](auto& codes) {
+    int64_t at = 0;
+    for (int64_t row = 0; row < block.rows; ++row) {
+      codes.start_row();
+      each_group((T*)out + row * block.cols, block,
+                 [&](T* run, int64_t n) { decode_run(codes, n, decoder(*q, given, at++), run); });
+    }
+  });
 }
 
 } // namespace

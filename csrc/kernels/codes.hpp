@@ -34,18 +34,15 @@ struct PackedCodes {
   BITMILL_INLINE PackedCodes(const Quantizer& q, void* codes, const Block&)
       : words((uint32_t*)codes), pack(pack_run_of(q.bits)), bits(q.bits) {}
   BITMILL_INLINE uint8_t* room(int64_t* n) {
-    if (*n > kHeld - held)
-      *n = kHeld - held;
+    if (*n > kHeld - held) *n = kHeld - held;
     return buffer + held;
   }
   BITMILL_INLINE void advance(int64_t n) {
     held += n;
-    if (held == kHeld)
-      flush();
+    if (held == kHeld) flush();
   }
   BITMILL_INLINE void end_row() {
-    if (held)
-      flush();
+    if (held) flush();
   }
   void flush() {
     pack(buffer, held, words);
@@ -67,10 +64,8 @@ struct UnpackedCodes {
         cols(block.cols) {}
   BITMILL_INLINE void start_row() { row_left = cols; }
   BITMILL_INLINE const uint8_t* room(int64_t* n) {
-    if (at == held)
-      refill();
-    if (*n > held - at)
-      *n = held - at;
+    if (at == held) refill();
+    if (*n > held - at) *n = held - at;
     return buffer + at;
   }
   BITMILL_INLINE void advance(int64_t n) { at += n; }

@@ -7,23 +7,20 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-template <class Step>
-BITMILL_INLINE Step step_at(const Quantizer& q, ColumnParams p, int64_t col, int64_t n) {
-  if (n == 16)
-    return Step(q, load(p.offset + col), load(p.scale + col), load_i32(p.zero_point + col));
-  return Step(q, load(p.offset + col, n), load(p.scale + col, n), load_i32(p.zero_point + col, n));
+template <class Step, class Lanes>
+BITMILL_INLINE Step step_at(const Quantizer& q, ColumnParams p, int64_t i, Lanes lanes) {
+  return Step(q, load(p.offset + i, lanes), load(p.scale + i, lanes),
+              load_i32(p.zero_point + i, lanes));
 }
 
 template <class T, class Code>
 void encode_columns(const Quantizer& q, const T* x, int64_t rows, int64_t cols, ColumnParams given,
                     Code* codes) {
-  for (int64_t row = 0; row < rows; ++row, x += cols, codes += cols) {
-    int64_t i = 0;
-    for (; i + 16 <= cols; i += 16)
-      store_code(codes + i, step_at<Encoder>(q, given, i, 16)(load(x + i)));
-    if (const int64_t n = cols - i)
-      store_code(codes + i, step_at<Encoder>(q, given, i, n)(load(x + i, n)), n);
-  }
+  for (int64_t row = 0; row < rows; ++row, x += cols, codes += cols)
+    each_vector(cols, [&](int64_t i, auto lanes) {
+      const Encoder encode = step_at<Encoder>(q, given, i, lanes);
+      store_code(codes + i, encode(load(x + i, lanes)), lanes);
+    });
 }
 
 template <class T>
@@ -39,13 +36,11 @@ void column_encode(const Quantizer* q, const void* x_, int64_t rows, int64_t col
 template <class T, class Code>
 void decode_columns(const Quantizer& q, const Code* codes, int64_t rows, int64_t cols,
                     ColumnParams given, T* out) {
-  for (int64_t row = 0; row < rows; ++row, codes += cols, out += cols) {
-    int64_t i = 0;
-    for (; i + 16 <= cols; i += 16)
-      store(out + i, step_at<Decoder>(q, given, i, 16)(load_code(codes + i)));
-    if (const int64_t n = cols - i)
-      store(out + i, step_at<Decoder>(q, given, i, n)(load_code(codes + i, n)), n);
-  }
+  for (int64_t row = 0; row < rows; ++row, codes += cols, out += cols)
+    each_vector(cols, [&](int64_t i, auto lanes) {
+      const Decoder decode = step_at<Decoder>(q, given, i, lanes);
+      store(out + i, decode(load_code(codes + i, lanes)), lanes);
+    });
 }
 
 template <class T>

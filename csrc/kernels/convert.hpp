@@ -8,11 +8,7 @@ namespace {
 
 template <class From, class To>
 BITMILL_INLINE void convert_run(const From* x, int64_t count, To* out) {
-  int64_t i = 0;
-  for (; i + 16 <= count; i += 16)
-    store(out + i, load(x + i));
-  if (i < count)
-    store(out + i, load(x + i, count - i), count - i);
+  each_vector(count, [&](int64_t i, auto lanes) { store(out + i, load(x + i, lanes), lanes); });
 }
 
 template <class T> void to_float32(const void* x, int64_t count, float* out) {

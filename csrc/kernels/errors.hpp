@@ -10,17 +10,14 @@ namespace {
 template <class T> void error_sums(const void* x_, const float* y, int64_t count, BlockSums* out) {
   const T* x = (const T*)x_;
   f64x16 xx = splat_f64(0), yy = xx, xy = xx, dd = xx, most = xx;
-  for (int64_t i = 0; i < count; i += 16) {
-    const int64_t n = count - i;
-    const f64x16 a = to_f64(n >= 16 ? load(x + i) : load(x + i, n));
-    const f64x16 b = to_f64(n >= 16 ? load(y + i) : load(y + i, n));
-    const f64x16 d = sub(a, b);
+  each_vector(count, [&](int64_t i, auto lanes) {
+    const f64x16 a = to_f64(load(x + i, lanes)), b = to_f64(load(y + i, lanes)), d = sub(a, b);
     xx = add(xx, mul(a, a));
     yy = add(yy, mul(b, b));
     xy = add(xy, mul(a, b));
     dd = add(dd, mul(d, d));
     most = max(most, abs(d));
-  }
+  });
   *out = {reduce_add(xx), reduce_add(yy), reduce_add(xy), reduce_add(dd), reduce_max(most)};
 }
 

@@ -3,6 +3,10 @@
 #pragma once
 #include "../table.hpp"
 
+namespace bitmill {
+BITMILL_DECLARE_TABLES(BITMILL_ISA)
+}
+
 #define BITMILL_FILL(variants, name, arguments) BITMILL_FILL_##variants(name),
 #define BITMILL_FILL_ONE(name) {name}
 #define BITMILL_FILL_FLOATS(name) {name<float>, name<f16>, name<bf16>, name<double>}

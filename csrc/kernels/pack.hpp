@@ -7,16 +7,12 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-BITMILL_INLINE int64_t words_of(int64_t count, int bits) { return (count * bits + 31) / 32; }
-
 // One row (or a piece that starts at a multiple of 64 codes): fields below 2^B to words, the last
 // one filled up with zeros.
 template <int B> void pack_run(const uint8_t* codes, int64_t count, uint32_t* words) {
   uint8_t* p = (uint8_t*)words;
-  for (; count >= 64; count -= 64, codes += 64, p += 8 * B)
-    pack64<B>(p, codes);
-  if (count == 0)
-    return;
+  for (; count >= 64; count -= 64, codes += 64, p += 8 * B) pack64<B>(p, codes);
+  if (count == 0) return;
   uint8_t last[64] = {}, packed[64];
   memcpy(last, codes, (size_t)count);
   pack64<B>(packed, last);
@@ -25,10 +21,8 @@ template <int B> void pack_run(const uint8_t* codes, int64_t count, uint32_t* wo
 
 template <int B> void unpack_run(const uint32_t* words, int64_t count, uint8_t* codes) {
   const uint8_t* p = (const uint8_t*)words;
-  for (; count >= 64; count -= 64, codes += 64, p += 8 * B)
-    unpack64<B>(codes, p);
-  if (count == 0)
-    return;
+  for (; count >= 64; count -= 64, codes += 64, p += 8 * B) unpack64<B>(codes, p);
+  if (count == 0) return;
   uint8_t packed[64] = {}, last[64];
   memcpy(packed, p, (size_t)words_of(count, B) * 4);
   unpack64<B>(last, packed);
@@ -67,8 +61,7 @@ void pack(const uint8_t* codes, int64_t rows, int64_t cols, uint8_t bias, uint32
       pack_run<B>(fields, n, out);
       codes += n, left -= n, out += words_of(n, B);
     }
-  if (seen >> B)
-    *out_of_range = true;
+  if (seen >> B) *out_of_range = true;
 }
 
 template <int B>
@@ -78,8 +71,7 @@ void unpack(const uint32_t* packed, int64_t rows, int64_t cols, uint8_t bias, ui
     for (int64_t left = cols; left > 0;) {
       const int64_t n = left < kStep ? left : kStep;
       unpack_run<B>(packed, n, out);
-      for (int64_t i = 0; i < n; ++i)
-        out[i] = (uint8_t)(out[i] - bias);
+      for (int64_t i = 0; i < n; ++i) out[i] = (uint8_t)(out[i] - bias);
       packed += words_of(n, B), left -= n, out += n;
     }
 }

@@ -40,19 +40,17 @@ template <class T> float run_absmax(const T* x, int64_t n) {
     m2 = max(m2, magnitude(load(x + i + 32)));
     m3 = max(m3, magnitude(load(x + i + 48)));
   }
-  for (; i + 16 <= n; i += 16)
-    m0 = max(m0, magnitude(load(x + i)));
-  if (i < n)
-    m1 = max(m1, magnitude(load(x + i, n - i)));
+  for (; i + 16 <= n; i += 16) m0 = max(m0, magnitude(load(x + i)));
+  if (i < n) m1 = max(m1, magnitude(load(x + i, n - i)));
   return float_of((uint32_t)reduce_max(max(max(m0, m1), max(m2, m3))));
 }
 
 // min and max of n >= 1 values. The last vector overlaps the one before it, which changes neither.
 template <class T> Range run_minmax(const T* x, int64_t n) {
   if (n < 16) {
-    int32_t lo = key_of(widen(x[0])), hi = lo;
+    int32_t lo = key_of(widen(get(x))), hi = lo;
     for (int64_t i = 1; i < n; ++i) {
-      const int32_t key = key_of(widen(x[i]));
+      const int32_t key = key_of(widen(get(x + i)));
       lo = key < lo ? key : lo, hi = key > hi ? key : hi;
     }
     return {value_of(lo), value_of(hi)};
@@ -71,26 +69,28 @@ template <class T> Range run_minmax(const T* x, int64_t n) {
   return {value_of(reduce_min(min(lo0, lo1))), value_of(reduce_max(max(hi0, hi1)))};
 }
 
-// visit(run, length) for every group of every row, in order.
+// visit(run, length) for every group of one row, in order.
 template <class T, class Visit>
-BITMILL_INLINE void for_groups(const T* x, Block block, Visit visit) {
-  for (int64_t row = 0; row < block.rows; ++row)
-    for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = left < block.group ? left : block.group;
-      visit(x, n);
-      x += n, left -= n;
-    }
+BITMILL_INLINE void each_group(T* row, const Block& block, Visit visit) {
+  for (int64_t left = block.cols; left > 0;) {
+    const int64_t n = left < block.group ? left : block.group;
+    visit(row, n);
+    row += n, left -= n;
+  }
 }
 
 template <class T> void absmax(const void* x, Block block, float* out) {
-  for_groups((const T*)x, block, [&](const T* run, int64_t n) { *out++ = run_absmax(run, n); });
+  for (int64_t row = 0; row < block.rows; ++row)
+    each_group((const T*)x + row * block.cols, block,
+               [&](const T* run, int64_t n) { *out++ = run_absmax(run, n); });
 }
 
 template <class T> void minmax(const void* x, Block block, float* lo, float* hi) {
-  for_groups((const T*)x, block, [&](const T* run, int64_t n) {
-    const Range range = run_minmax(run, n);
-    *lo++ = range.lo, *hi++ = range.hi;
-  });
+  for (int64_t row = 0; row < block.rows; ++row)
+    each_group((const T*)x + row * block.cols, block, [&](const T* run, int64_t n) {
+      const Range range = run_minmax(run, n);
+      *lo++ = range.lo, *hi++ = range.hi;
+    });
 }
 
 // Columns: rows are read one after another and merged into `out`, which stays in cache; row_step
@@ -99,20 +99,11 @@ template <class T>
 void column_absmax(const void* x_, int64_t rows, int64_t cols, int64_t row_step, float* out) {
   memset(out, 0, (size_t)cols * sizeof(float));
   const T* x = (const T*)x_;
-  for (int64_t row = 0; row < rows; ++row, x += row_step) {
-    int64_t i = 0;
-    for (; i + 16 <= cols; i += 16)
-      store(out + i, float_of(max(bits_of(load(out + i)), magnitude(load(x + i)))));
-    if (i < cols) {
-      const int64_t n = cols - i;
-      store(out + i, float_of(max(bits_of(load(out + i, n)), magnitude(load(x + i, n)))), n);
-    }
-  }
-}
-
-BITMILL_INLINE void merge_keys(float* lo, float* hi, i32x16 keys, int64_t n) {
-  store(lo, float_of(min(bits_of(load((const float*)lo, n)), keys)), n);
-  store(hi, float_of(max(bits_of(load((const float*)hi, n)), keys)), n);
+  for (int64_t row = 0; row < rows; ++row, x += row_step)
+    each_vector(cols, [&](int64_t i, auto lanes) {
+      const i32x16 merged = max(bits_of(load(out + i, lanes)), magnitude(load(x + i, lanes)));
+      store(out + i, float_of(merged), lanes);
+    });
 }
 
 // `lo` and `hi` hold ordered keys until the last row is in.
@@ -120,15 +111,13 @@ template <class T>
 void column_minmax(const void* x_, int64_t rows, int64_t cols, int64_t row_step, float* lo,
                    float* hi) {
   const T* x = (const T*)x_;
-  for (int64_t i = 0; i < cols; ++i)
-    lo[i] = float_of(0x7fffffffu), hi[i] = float_of(0x80000000u);
-  for (int64_t row = 0; row < rows; ++row, x += row_step) {
-    int64_t i = 0;
-    for (; i + 16 <= cols; i += 16)
-      merge_keys(lo + i, hi + i, ordered(load(x + i)), 16);
-    if (i < cols)
-      merge_keys(lo + i, hi + i, ordered(load(x + i, cols - i)), cols - i);
-  }
+  for (int64_t i = 0; i < cols; ++i) lo[i] = float_of(0x7fffffffu), hi[i] = float_of(0x80000000u);
+  for (int64_t row = 0; row < rows; ++row, x += row_step)
+    each_vector(cols, [&](int64_t i, auto lanes) {
+      const i32x16 keys = ordered(load(x + i, lanes));
+      store(lo + i, float_of(min(bits_of(load(lo + i, lanes)), keys)), lanes);
+      store(hi + i, float_of(max(bits_of(load(hi + i, lanes)), keys)), lanes);
+    });
   for (int64_t i = 0; i < cols; ++i) {
     lo[i] = value_of((int32_t)bits_of(lo[i]));
     hi[i] = value_of((int32_t)bits_of(hi[i]));

@@ -45,14 +45,18 @@ struct Decoder {
 };
 
 // Codes of one or two bytes under one name.
-BITMILL_INLINE i32x16 load_code(const uint8_t* p) { return load_u8(p); }
-BITMILL_INLINE i32x16 load_code(const uint8_t* p, int64_t n) { return load_u8(p, n); }
-BITMILL_INLINE i32x16 load_code(const uint16_t* p) { return load_u16(p); }
-BITMILL_INLINE i32x16 load_code(const uint16_t* p, int64_t n) { return load_u16(p, n); }
-BITMILL_INLINE void store_code(uint8_t* p, i32x16 q) { store_u8(p, q); }
-BITMILL_INLINE void store_code(uint8_t* p, i32x16 q, int64_t n) { store_u8(p, q, n); }
-BITMILL_INLINE void store_code(uint16_t* p, i32x16 q) { store_u16(p, q); }
-BITMILL_INLINE void store_code(uint16_t* p, i32x16 q, int64_t n) { store_u16(p, q, n); }
+template <class Lanes> BITMILL_INLINE i32x16 load_code(const uint8_t* p, Lanes lanes) {
+  return load_u8(p, lanes);
+}
+template <class Lanes> BITMILL_INLINE i32x16 load_code(const uint16_t* p, Lanes lanes) {
+  return load_u16(p, lanes);
+}
+template <class Lanes> BITMILL_INLINE void store_code(uint8_t* p, i32x16 q, Lanes lanes) {
+  store_u8(p, q, lanes);
+}
+template <class Lanes> BITMILL_INLINE void store_code(uint16_t* p, i32x16 q, Lanes lanes) {
+  store_u16(p, q, lanes);
+}
 
 } // namespace
 } // namespace bitmill::BITMILL_ISA

@@ -20,13 +20,10 @@ void apply_verb(int verb, const int32_t* a, const int32_t* b, int64_t n, int32_t
   i32x16 result = splat(0);
   switch (verb) {
 #define BITMILL_VERB(name, expression)                                                             \
-  case verb_##name:                                                                                \
-    result = to_bits(expression);                                                                  \
-    break;
+  case verb_##name: result = to_bits(expression); break;
     BITMILL_VERBS(BITMILL_VERB)
 #undef BITMILL_VERB
-  default:
-    break;
+  default: break;
   }
   store((float*)out, float_of(result));
 }

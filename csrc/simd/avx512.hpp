@@ -172,8 +172,7 @@ struct ByteOrder {
 template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
-    for (int i = 0; i < 8 * B; ++i)
-      o.at[i] = (uint8_t)(i / B * 8 + i % B);
+    for (int i = 0; i < 8 * B; ++i) o.at[i] = (uint8_t)(i / B * 8 + i % B);
     return o;
   }();
   constexpr int kSelect = 0xca; // mask ? a : b
@@ -192,14 +191,12 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
 template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
-    for (int i = 0; i < 64; ++i)
-      o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
+    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
     return o;
   }();
   static constexpr ByteOrder shifts = [] {
     ByteOrder o{};
-    for (int i = 0; i < 64; ++i)
-      o.at[i] = (uint8_t)(i % 8 * B);
+    for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)(i % 8 * B);
     return o;
   }();
   __m512i x = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - 8 * B), p);

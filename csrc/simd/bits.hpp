@@ -15,8 +15,7 @@ namespace {
 // The low `bits` of every `lane` bits of a 64-bit word.
 constexpr uint64_t low_bits(int bits, int lane) {
   uint64_t mask = 0;
-  for (int at = 0; at < 64; at += lane)
-    mask |= ((uint64_t(1) << bits) - 1) << at;
+  for (int at = 0; at < 64; at += lane) mask |= ((uint64_t(1) << bits) - 1) << at;
   return mask;
 }
 
@@ -37,18 +36,14 @@ template <int B> BITMILL_INLINE uint64_t split8(uint64_t x) {
 template <int B> BITMILL_INLINE void pack64_by_words(uint8_t* p, const uint8_t* codes) {
   uint64_t x[8];
   memcpy(x, codes, 64);
-  for (int i = 0; i < 8; ++i)
-    x[i] = join8<B>(x[i]);
-  for (int i = 0; i < 8; ++i)
-    memcpy(p + i * B, &x[i], B);
+  for (int i = 0; i < 8; ++i) x[i] = join8<B>(x[i]);
+  for (int i = 0; i < 8; ++i) memcpy(p + i * B, &x[i], B);
 }
 
 template <int B> BITMILL_INLINE void unpack64_by_words(uint8_t* codes, const uint8_t* p) {
   uint64_t x[8] = {};
-  for (int i = 0; i < 8; ++i)
-    memcpy(&x[i], p + i * B, B);
-  for (int i = 0; i < 8; ++i)
-    x[i] = split8<B>(x[i]);
+  for (int i = 0; i < 8; ++i) memcpy(&x[i], p + i * B, B);
+  for (int i = 0; i < 8; ++i) x[i] = split8<B>(x[i]);
   memcpy(codes, x, 64);
 }
 

@@ -17,45 +17,42 @@ struct f64x16 {
 
 #define BITMILL_LANES(type, expression)                                                            \
   type r;                                                                                          \
-  for (int i = 0; i < 16; ++i)                                                                     \
-    r.v[i] = (expression);                                                                         \
+  for (int i = 0; i < 16; ++i) r.v[i] = (expression);                                              \
   return r
 
-template <class T> BITMILL_INLINE f32x16 load(const T* p) { BITMILL_LANES(f32x16, widen(p[i])); }
+template <class T> BITMILL_INLINE f32x16 load(const T* p) {
+  BITMILL_LANES(f32x16, widen(get(p + i)));
+}
 template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
-  BITMILL_LANES(f32x16, i < n ? widen(p[i]) : 0.0f);
+  BITMILL_LANES(f32x16, i < n ? widen(get(p + i)) : 0.0f);
 }
 template <class T> BITMILL_INLINE void store(T* p, f32x16 x) {
-  for (int i = 0; i < 16; ++i)
-    p[i] = narrow<T>(x.v[i]);
+  for (int i = 0; i < 16; ++i) put(p + i, narrow<T>(x.v[i]));
 }
 template <class T> BITMILL_INLINE void store(T* p, f32x16 x, int64_t n) {
-  for (int i = 0; i < n; ++i)
-    p[i] = narrow<T>(x.v[i]);
+  for (int i = 0; i < n; ++i) put(p + i, narrow<T>(x.v[i]));
 }
 
 BITMILL_INLINE i32x16 load_u8(const uint8_t* p) { BITMILL_LANES(i32x16, p[i]); }
 BITMILL_INLINE i32x16 load_u8(const uint8_t* p, int64_t n) {
   BITMILL_LANES(i32x16, i < n ? p[i] : 0);
 }
-BITMILL_INLINE i32x16 load_u16(const uint16_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_u16(const uint16_t* p) { BITMILL_LANES(i32x16, get(p + i)); }
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
-  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+  BITMILL_LANES(i32x16, i < n ? get(p + i) : 0);
 }
 BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n = 16) {
-  for (int i = 0; i < n; ++i)
-    p[i] = (uint8_t)x.v[i];
+  for (int i = 0; i < n; ++i) p[i] = (uint8_t)x.v[i];
 }
 BITMILL_INLINE void store_u16(uint16_t* p, i32x16 x, int64_t n = 16) {
-  for (int i = 0; i < n; ++i)
-    p[i] = (uint16_t)x.v[i];
+  for (int i = 0; i < n; ++i) put(p + i, (uint16_t)x.v[i]);
 }
 
 BITMILL_INLINE f32x16 splat(float x) { BITMILL_LANES(f32x16, x); }
 BITMILL_INLINE i32x16 splat(int32_t x) { BITMILL_LANES(i32x16, x); }
-BITMILL_INLINE i32x16 load_i32(const int32_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_i32(const int32_t* p) { BITMILL_LANES(i32x16, get(p + i)); }
 BITMILL_INLINE i32x16 load_i32(const int32_t* p, int64_t n) {
-  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+  BITMILL_LANES(i32x16, i < n ? get(p + i) : 0);
 }
 
 BITMILL_INLINE i32x16 bits_of(f32x16 x) { BITMILL_LANES(i32x16, (int32_t)bits_of(x.v[i])); }
@@ -111,26 +108,22 @@ BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i]
 
 BITMILL_INLINE int32_t reduce_max(i32x16 x) {
   int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i)
-    r = x.v[i] > r ? x.v[i] : r;
+  for (int i = 1; i < 16; ++i) r = x.v[i] > r ? x.v[i] : r;
   return r;
 }
 BITMILL_INLINE int32_t reduce_min(i32x16 x) {
   int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i)
-    r = x.v[i] < r ? x.v[i] : r;
+  for (int i = 1; i < 16; ++i) r = x.v[i] < r ? x.v[i] : r;
   return r;
 }
 BITMILL_INLINE double reduce_max(f64x16 x) {
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; ++i)
-      x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
+    for (int i = 0; i < half; ++i) x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
   return x.v[0];
 }
 BITMILL_INLINE double reduce_add(f64x16 x) {
   for (int half = 8; half; half /= 2)
-    for (int i = 0; i < half; ++i)
-      x.v[i] += x.v[i + half];
+    for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
   return x.v[0];
 }
 
