@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 
 from bitmill.checkpoint.read import Checkpoint, read_tensor
 from bitmill.checkpoint.write import write_tensors
@@ -73,3 +75,15 @@ def by_hand(path: Path, header: Any, data: bytes = b"") -> Path:
 def arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """Every tensor of a checkpoint."""
     return {info.name: read_tensor(path, info) for path, info in checkpoint.tensors()}
+
+
+@contextmanager
+def file_size_limit(nbytes: int) -> Iterator[None]:
+    """Writing a file beyond this size fails, as it does on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -7,6 +7,10 @@ import hashlib
 import json
 import os
 import pickle
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,10 @@ from bitmill.checkpoint import CheckpointError, Progress, convert, open_checkpoi
 from bitmill.checkpoint.read import INDEX, WEIGHTS
 from bitmill.checkpoint.write import write_tensors
 from bitmill.formats import compressed_tensors
-from checkpoints import arrays, by_hand, llama, make, weight
+from checkpoints import arrays, by_hand, file_size_limit, llama, make, weight
 from conftest import needs
 
-W4 = bm.Affine(4, group_size=128)
+W4 = bm.Affine(4, group_size=128, scales="bfloat16")
 Q_PROJ = "model.layers.0.self_attn.q_proj"
 
 
@@ -59,7 +63,7 @@ def src(tmp_path: Path) -> Path:
     "scheme",
     [
         W4,
-        bm.Affine(8),
+        bm.Affine(8, scales="float16"),
         bm.Affine(4, group_size=32, scale_rule="signed_max"),
         bm.Affine(4, symmetric=False, group_size=64),
         bm.Affine(8, symmetric=False),
@@ -78,7 +82,7 @@ def test_stored_weights_are_those_of_quantize(
     for tensor in report.quantized:
         wanted = bm.quantize(tensors[tensor.name], tensor.scheme)
         stored = found[tensor.name.removesuffix(".weight")]
-        assert stored.scheme.scales == "bfloat16"
+        assert stored.scheme.scales == scheme.scales
         assert stored.arrays.keys() == wanted.arrays.keys()
         for name, array in wanted.arrays.items():
             np.testing.assert_array_equal(stored.arrays[name], array, strict=True)
@@ -137,21 +141,19 @@ def test_single_file_gives_a_folder_of_its_own(src: Path, tmp_path: Path) -> Non
     assert sorted(digests(src / "dst")) == ["config.json", WEIGHTS]
 
 
-def test_other_files_are_copied_but_no_other_weights(src: Path, tmp_path: Path) -> None:
-    for name in ("tokenizer.json", "1_Pooling/config.json", "generation_config.json"):
-        (src / name).parent.mkdir(exist_ok=True)
-        (src / name).write_text(name)
-    left_out = ("pytorch_model.bin", "m.gguf", "onnx/m.onnx", "old.safetensors", "tf_model.h5")
-    for name in (*left_out, ".git/config", ".gitattributes", ".cache/huggingface/x"):
+def test_other_files_are_copied_but_no_other_weights_and_caches(src: Path, tmp_path: Path) -> None:
+    copied = {"tokenizer.json", "1_Pooling/config.json", ".gitattributes", ".github/ci.yml", ".env"}
+    weights = {"pytorch_model.bin", "m.gguf", "onnx/m.onnx", "old.safetensors", "tf_model.h5"}
+    private = {".git", ".cache", "code/__pycache__", ".hg", ".svn"}
+    for name in (*copied, *weights, *(f"{folder}/file" for folder in private)):
         (src / name).parent.mkdir(exist_ok=True, parents=True)
-        (src / name).write_bytes(b"weights")
+        (src / name).write_text(name)
     (src / "linked").symlink_to(tmp_path)
+    os.mkfifo(src / "pipe")
     report = bm.quantize_checkpoint(src, tmp_path / "dst", W4)
-    assert set(report.not_copied) == {*left_out, "linked"}
-    own = {"config.json", WEIGHTS}
-    copied = {"tokenizer.json", "1_Pooling/config.json", "generation_config.json"}
-    assert set(digests(tmp_path / "dst")) == own | copied
-    assert (tmp_path / "dst/1_Pooling/config.json").read_text() == "1_Pooling/config.json"
+    assert set(report.not_copied) == weights | private | {"linked", "pipe"}
+    assert set(digests(tmp_path / "dst")) == copied | {"config.json", WEIGHTS}
+    assert all((tmp_path / "dst" / name).read_text() == name for name in copied)
     assert not (tmp_path / "dst/onnx").exists()
 
 
@@ -176,7 +178,7 @@ def test_health_counts_underflows_and_negative_scales(tmp_path: Path) -> None:
     x[1] = 1e-44
     x[2] = np.abs(x[2])
     src = make(tmp_path / "src", {"a.weight": x})
-    scheme = bm.Affine(4, group_size=64, scale_rule="signed_max")
+    scheme = bm.Affine(4, group_size=64, scale_rule="signed_max", scales="bfloat16")
     (tensor,) = bm.quantize_checkpoint(src, tmp_path / "dst", scheme).tensors
     assert tensor.health["underflowed"] == 2
     negative = int((bm.quantize(x, tensor.scheme).scale < 0).sum())
@@ -229,6 +231,24 @@ def test_interrupted_run_leaves_nothing(src: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "dst").exists()
 
 
+@pytest.mark.parametrize("dst", ["dst", "x/y/z"])
+def test_failure_to_write_names_the_file_and_leaves_nothing(
+    src: Path, tmp_path: Path, dst: str
+) -> None:
+    before = set(tmp_path.iterdir())
+    with file_size_limit(1000), pytest.raises(OSError, match="File too large") as caught:
+        bm.quantize_checkpoint(src, tmp_path / dst, W4)
+    assert caught.value.filename.startswith(str(tmp_path / dst / f".{WEIGHTS}."))
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_failure_to_copy_names_the_copy(src: Path, tmp_path: Path) -> None:
+    (src / "notes.txt").write_bytes(bytes(400_000))
+    with file_size_limit(300_000), pytest.raises(OSError, match="File too large") as caught:
+        bm.quantize_checkpoint(src, tmp_path / "dst", W4)
+    assert ".notes.txt." in f"{caught.value.filename} {caught.value.filename2}"
+
+
 def test_failure_at_the_end_leaves_nothing(
     src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,18 +264,121 @@ def test_failure_at_the_end_leaves_nothing(
     assert not (tmp_path / "dst").exists()
 
 
-def test_target_that_holds_something_is_refused_unless_overwritten(
-    src: Path, tmp_path: Path
-) -> None:
+def test_target_that_holds_something_is_refused(src: Path, tmp_path: Path) -> None:
     dst = make(tmp_path / "dst", llama(), shards=3)
-    (dst / "notes.txt").write_text("mine")
     before = digests(dst)
     with pytest.raises(FileExistsError, match=r"is not empty; name another folder.*dst"):
         bm.quantize_checkpoint(src, dst, W4)
     assert digests(dst) == before
-    bm.quantize_checkpoint(src, dst, W4, overwrite=True)
-    assert sorted(digests(dst)) == ["config.json", WEIGHTS, "notes.txt"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 1), (3, 1), (1, 3), (3, 2)])
+def test_overwrite_removes_the_old_checkpoint_and_nothing_else(
+    tmp_path: Path, old: int, new: int
+) -> None:
+    src = make(tmp_path / "src", llama(), shards=new)
+    dst = make(tmp_path / "dst", llama(), shards=old)
+    (dst / "notes.txt").write_text("mine")
+    write_tensors(dst / "lora.safetensors", {"a": weight(2)})
+    before, lora = set(digests(dst)), digests(dst)["lora.safetensors"]
+    report = bm.quantize_checkpoint(src, dst, W4, overwrite=True)
+    made = set(digests(src))
+    assert set(digests(dst)) == made | {"notes.txt", "lora.safetensors"}
+    assert digests(dst)["lora.safetensors"] == lora
     assert len(decoded(dst)) == 3
+    assert set(report.replaced) == before & made
+    assert set(report.removed) == before - made - {"notes.txt", "lora.safetensors"}
+
+
+def test_overwrite_follows_no_index_out_of_the_folder(src: Path, tmp_path: Path) -> None:
+    (tmp_path / "dst" / "sub").mkdir(parents=True)
+    names = ("x.safetensors", "dst/y.txt", "dst/sub/z.safetensors")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    for index in ({"a": "../x.safetensors"}, {"a": "sub/z.safetensors"}, {"a": "y.txt"}):
+        (tmp_path / "dst" / INDEX).write_text(json.dumps({"weight_map": index}))
+        report = bm.quantize_checkpoint(src, tmp_path / "dst", W4, overwrite=True)
+        assert report.removed == (INDEX,)
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS, "sub/notes.txt"])
+def test_folder_where_a_file_must_go_is_found_before_the_work(
+    src: Path, tmp_path: Path, name: str
+) -> None:
+    (src / "sub").mkdir()
+    (src / "sub" / "notes.txt").write_text("new")
+    dst = make(tmp_path / "dst", llama(), shards=3)
+    (dst / name).unlink(missing_ok=True)
+    (dst / name).mkdir(parents=True)
+    before, calls = digests(dst), []
+    with pytest.raises(IsADirectoryError, match="is a folder; a file must go there") as caught:
+        bm.quantize_checkpoint(src, dst, W4, overwrite=True, progress=calls.append)
+    assert caught.value.filename == str(dst / name)
+    assert (digests(dst), calls) == (before, [])
+
+
+def test_file_where_a_folder_must_go_is_found_before_the_work(src: Path, tmp_path: Path) -> None:
+    (src / "sub").mkdir()
+    (src / "sub" / "notes.txt").write_text("new")
+    dst = make(tmp_path / "dst", llama())
+    (dst / "sub").write_text("mine")
+    before = digests(dst)
+    with pytest.raises(OSError, match="sub"):
+        bm.quantize_checkpoint(src, dst, W4, overwrite=True)
+    assert digests(dst) == before
+
+
+def test_failed_rename_loses_no_old_file(
+    src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dst = make(tmp_path / "dst", llama(), shards=3)
+    before = digests(dst)
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PermissionError):
+        bm.quantize_checkpoint(src, dst, W4, overwrite=True)
+    assert digests(dst) == before
+
+
+def test_empty_paths_are_refused(src: Path) -> None:
+    with pytest.raises(ValueError, match="dst is empty; wanted a path"):
+        bm.quantize_checkpoint(src, "", W4, overwrite=True)
+    with pytest.raises(ValueError, match="src is empty; wanted a path"):
+        bm.quantize_checkpoint("", src, W4, overwrite=True)
+
+
+def test_what_a_killed_run_left_is_removed_and_no_content(src: Path, tmp_path: Path) -> None:
+    (src / "sub").mkdir()
+    (src / "sub" / "notes.txt").write_text("x")
+    code = f"""
+import os, signal, bitmill as bm
+kill = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+bm.quantize_checkpoint({str(src)!r}, {str(tmp_path / "dst")!r}, bm.Affine(8), progress=kill)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    left = list(digests(tmp_path / "dst"))
+    assert len(left) == 3
+    assert all(re.search(r"(^|/)\.[^/]*\.partial$", name) for name in left)
+    report = bm.quantize_checkpoint(src, tmp_path / "dst", W4)
+    assert sorted(report.removed) == left
+    assert set(digests(tmp_path / "dst")) == set(digests(src))
+
+
+def test_two_runs_into_one_folder_do_not_mix(src: Path, tmp_path: Path) -> None:
+    dst = tmp_path / "dst"
+
+    def start_another(now: Progress) -> None:
+        if not (dst / WEIGHTS).exists():
+            bm.quantize_checkpoint(src, dst, bm.Affine(8))
+
+    with pytest.raises(FileNotFoundError):
+        bm.quantize_checkpoint(src, dst, W4, progress=start_another)
+    bm.quantize_checkpoint(src, tmp_path / "alone", bm.Affine(8))
+    assert digests(dst) == digests(tmp_path / "alone")
 
 
 def test_failed_overwrite_leaves_the_old_checkpoint(src: Path, tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def test_header_is_padded_and_every_tensor_aligned_to_its_items() -> None:
     assert json.loads(head[8:])["__metadata__"] == {"format": "pt"}
 
 
+def test_header_with_one_name_twice_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="two tensors of one file have the name 'a'"):
+        build_header([Spec("a", "U8", (3,)), Spec("b", "U8", (3,)), Spec("a", "F32", (1,))], {})
+
+
 def test_files_are_those_of_the_safetensors_package(tmp_path: Path) -> None:
     numpy = needs("safetensors.numpy")
     tensors = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_checkpoint_without_linear_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_plan_that_ignores_everything_is_refused(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="ignore leaves nothing of what the rules select"):
+    with pytest.raises(CheckpointError, match="all that the rules select is ignored"):
         bm.plan_checkpoint(folder, W4, ignore=["Linear"])
 
 
@@ -122,10 +123,13 @@ def test_all_unsupported_tensors_are_in_one_error(tmp_path: Path) -> None:
         bm.plan_checkpoint(make(tmp_path / "m", tensors), {"re:.": W4})
     text = str(caught.value)
     assert "4 of 5 selected tensors cannot be stored" in text
-    assert "rows of 100 weights are not a whole number of groups of 128: b, c;" in text
+    assert (
+        "rows of 100 weights are not a whole number of groups of 128 (choose another size, " in text
+    )
+    assert "or none): b, c;" in text
     assert "the format holds 2-D weights only, not 1-D: d" in text
     assert "dtype I32: e" in text
-    assert "Ignore them, or choose another group size or none" in text
+    assert text.endswith(". Ignore them to keep them as they are")
 
 
 @pytest.mark.parametrize(
@@ -145,14 +149,70 @@ def test_scale_dtype_auto_is_that_of_the_model(
     tmp_path: Path, config: Any, dtype: str, stored: str
 ) -> None:
     folder = make(tmp_path / "m", {"a.weight": weight(4, 128, dtype=dtype)}, config=config)
-    assert selected(bm.plan_checkpoint(folder, W4))["a"].scales == stored
+    assert selected(bm.plan_checkpoint(folder, W4, scale_dtype="auto"))["a"].scales == stored
 
 
-def test_scale_dtype_can_be_asked_for_or_left_to_the_scheme(folder: Path) -> None:
-    half = bm.Affine(4, group_size=128, scales="float16")
-    for asked, stored in (("float32", "float32"), ("auto", "bfloat16"), (None, "float16")):
-        schemes = selected(bm.plan_checkpoint(folder, half, scale_dtype=asked)).values()
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_scales_of_a_scheme_are_kept_unless_another_dtype_is_asked_for(
+    folder: Path, half: str
+) -> None:
+    scheme = bm.Affine(4, group_size=128, scales=half)
+    for options, stored in (
+        ({}, half),
+        ({"scale_dtype": None}, half),
+        ({"scale_dtype": "float32"}, "float32"),
+        ({"scale_dtype": "auto"}, "bfloat16"),
+    ):
+        schemes = selected(bm.plan_checkpoint(folder, scheme, **options)).values()
         assert {scheme.scales for scheme in schemes} == {stored}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_names_that_the_target_would_hold_twice_are_refused_together(
+    tmp_path: Path, shards: int
+) -> None:
+    tensors = {
+        "a.weight": weight(4, 128),
+        "b.weight": weight(4, 128),
+        "c.weight": weight(4, 128),
+        "a.weight_scale": weight(4),
+        "b.weight_zero_point": weight(4),
+        "b.weight_shape": weight(2),
+        "c.weight_scale_inv": weight(4),
+    }
+    folder = make(tmp_path / "m", tensors, shards=shards)
+    with pytest.raises(CheckpointError) as caught:
+        bm.plan_checkpoint(folder, W4)
+    text = str(caught.value)
+    assert text.startswith(f"{folder}: tensors would have the same name in the target: ")
+    pairs = re.findall(r"'(\S+)' \(from '(\S+)' and '(\S+)'\)", text)
+    assert {(name, *sorted(both)) for name, *both in pairs} == {
+        ("a.weight_scale", "a.weight", "a.weight_scale"),
+        ("b.weight_shape", "b.weight", "b.weight_shape"),
+    }
+    asymmetric = bm.Affine(4, symmetric=False)
+    with pytest.raises(CheckpointError, match=r"'b.weight_zero_point' \(from"):
+        bm.plan_checkpoint(folder, asymmetric, ignore=["a"])
+    assert set(selected(bm.plan_checkpoint(folder, W4, ignore=["a", "b"]))) == {"c"}
+
+
+def test_scheme_of_another_kind_is_refused_by_the_format(folder: Path) -> None:
+    class Other:
+        def layout(self, shape: object) -> None: ...
+        def quantize(self, x: object) -> None: ...
+
+    with pytest.raises(
+        CheckpointError, match="the format holds affine codes only, no Other: model"
+    ):
+        bm.plan_checkpoint(folder, Other())
+
+
+def test_weight_without_values_is_kept(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", {"a.weight": weight(0, 128), "b.weight": weight(4, 128)})
+    plan = bm.plan_checkpoint(folder, W4)
+    assert {t.name: t.reason for t in plan.tensors} == {"a.weight": "empty", "b.weight": "Linear"}
+    with pytest.raises(CheckpointError, match=r"there are no weights in it: a\. Ignore them"):
+        bm.plan_checkpoint(folder, W4, include=["a"])
 
 
 @pytest.mark.parametrize("key", ["quantization_config", "compression_config", "quantization"])
@@ -168,7 +228,7 @@ def test_sizes_come_from_headers_alone(tmp_path: Path) -> None:
         "b": {"dtype": "F8_E4M3", "shape": [10], "data_offsets": [262144, 262154]},
     }
     path = by_hand(tmp_path / "x.safetensors", header, bytes(262154))
-    plan = bm.plan_checkpoint(path, W4)
+    plan = bm.plan_checkpoint(path, bm.Affine(4, group_size=128, scales="bfloat16"))
     packed, scales, shape = 256 * 512 // 2, 256 * 4 * 2, 16
     assert plan.bytes_before == 262154
     assert plan.bytes_after == packed + scales + shape + 10
@@ -179,10 +239,16 @@ def test_wrong_arguments_say_which(folder: Path) -> None:
         bm.plan_checkpoint(folder, W4, ignore="lm_head")
     with pytest.raises(TypeError, match=r"rules: 3 is a int; patterns are strings"):
         bm.plan_checkpoint(folder, {3: W4})
-    with pytest.raises(TypeError, match=r"rules: 'Linear' has a int; wanted a scheme"):
+    with pytest.raises(TypeError, match=r"rules: 'Linear': scheme is a int; wanted a scheme"):
         bm.plan_checkpoint(folder, 4)
     with pytest.raises(ValueError, match=r"include: 're:\(' is not a regex"):
         bm.plan_checkpoint(folder, W4, include=["re:("])
+    with pytest.raises(
+        ValueError, match=r"rules is empty; wanted a scheme, or \{pattern: scheme\}"
+    ):
+        bm.plan_checkpoint(folder, {})
+    with pytest.raises(ValueError, match="src is empty; wanted a path"):
+        bm.plan_checkpoint("", W4)
     with pytest.raises(ValueError, match="include goes with one scheme"):
         bm.plan_checkpoint(folder, {"Linear": W4}, include=["lm_head"])
     with pytest.raises(ValueError, match="scale_dtype='int8' is not one of: auto, float32"):

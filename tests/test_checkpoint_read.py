@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,27 @@ def test_shards_may_be_links_as_in_the_cache_of_the_hub(tmp_path: Path) -> None:
     assert arrays(open_checkpoint(folder)).keys() == llama().keys()
 
 
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json", INDEX, "other.safetensors", "shard"])
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = make(tmp_path / "m", llama())
+    if name != "config.json":
+        (folder / WEIGHTS).unlink()
+    if name == "shard":
+        (folder / INDEX).write_text(json.dumps({"weight_map": {"t": name}}))
+    os.mkfifo(tmp_path / "pipe")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "pipe")
+    for src in (folder, folder / name):
+        with pytest.raises(CheckpointError, match=f"{name}: is a pipe, .*; wanted a regular file"):
+            open_checkpoint(src)
+
+
+def test_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).mkdir()
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS}: is a folder; wanted a regular file"):
+        open_checkpoint(tmp_path)
+
+
 def test_missing_source_is_an_oserror_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         open_checkpoint(tmp_path / "nowhere")
@@ -74,10 +96,18 @@ def test_index_entry_that_is_no_plain_name_is_refused(tmp_path: Path, name: Any)
         open_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("index", [{"weight_map": []}, {"x": 1}, {"weight_map": {}, "metadata": 1}])
+@pytest.mark.parametrize(
+    "index", [{"weight_map": []}, {"x": 1}, {"weight_map": {"t": "x"}, "metadata": 1}]
+)
 def test_index_of_the_wrong_kind_is_refused(tmp_path: Path, index: Any) -> None:
     (tmp_path / INDEX).write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="wanted objects called 'weight_map' and 'metadata'"):
+        open_checkpoint(tmp_path)
+
+
+def test_index_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_text('{"weight_map": {}}')
+    with pytest.raises(CheckpointError, match="'weight_map' is empty"):
         open_checkpoint(tmp_path)
 
 
@@ -125,6 +155,12 @@ def test_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 def test_config_with_infinity_is_read(tmp_path: Path) -> None:
     folder = make(tmp_path / "m", llama(), config={"time_step_limit": [0.0, float("inf")]})
     assert open_checkpoint(folder).config == {"time_step_limit": [0.0, float("inf")]}
+
+
+def test_byte_order_mark_of_windows_editors_is_skipped(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", llama(), config=None)
+    (folder / "config.json").write_text('{"dtype": "float16"}', encoding="utf-8-sig")
+    assert open_checkpoint(folder).config == {"dtype": "float16"}
 
 
 def test_file_that_ends_while_being_read_is_refused(tmp_path: Path) -> None:

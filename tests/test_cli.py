@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -30,6 +31,17 @@ def run(*args: object) -> int:
         return main([str(arg) for arg in args])
     except SystemExit as end:
         return int(end.code or 0)
+
+
+def process(*args: object, shell: str = 'exec "$@"', **env: str) -> subprocess.CompletedProcess:
+    """`bitmill ARGS` as a process of its own, started by a line of shell."""
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "bitmill", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | env)
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed to stderr."""
+    return capsys.readouterr().err
 
 
 def weights_of(folder: Path) -> dict[str, object]:
@@ -67,8 +79,9 @@ def test_options_choose_the_scheme(
 
 
 def test_patterns_scale_dtype_and_threads_reach_the_plan(src: Path, tmp_path: Path) -> None:
-    options = ["--ignore", "re:.*q_proj", "re:.*k_proj", "--include", "lm_head", "--threads", "1"]
+    options = ["--ignore", "re:.*q_proj", "--ignore", "re:.*k_proj", "--include", "lm_head"]
     options += ["--scale-dtype", "float16", "--scale-rule", "full_range", "--clip", "minmax"]
+    options += ["--threads", "1"]
     assert run("quantize", src, tmp_path / "dst", *options) == 0
     found = {info.name: info.dtype for _, info in open_checkpoint(tmp_path / "dst").tensors()}
     scales = {name: dtype for name, dtype in found.items() if name.endswith("_scale")}
@@ -88,12 +101,15 @@ def test_patterns_scale_dtype_and_threads_reach_the_plan(src: Path, tmp_path: Pa
         (["--asymmetric"], "--asymmetric goes with --bits; the named schemes are symmetric"),
         (["--group-size", "0"], "'0' is not a whole number of at least 1"),
         (["--group-size", "many"], "'many' is not a whole number of at least 1"),
-        (["--threads", "5000"], "num_threads=5000 must be between 1 and 1024"),
+        (["--threads", "5000"], "argument --threads: 5000 is more than 1024"),
         (["--threads", "-1"], "'-1' is not a whole number of at least 1"),
         (["--scale-dtype", "int8"], "argument --scale-dtype: invalid choice: 'int8'"),
         (["--ignore", "re:["], "'re:[' is not a regex"),
-        (["--clip", "best"], "clip='best'"),
-        (["--bits", "4", "--asymmetric", "--scale-rule", "signed_max"], "scale_rule"),
+        (["--clip", "best"], "argument --clip: invalid choice: 'best' (choose from"),
+        (
+            ["--bits", "4", "--asymmetric", "--scale-rule", "signed_max"],
+            "--scale-rule signed_max does not go with --asymmetric",
+        ),
         (["more"], "unrecognized arguments: more"),
     ],
 )
@@ -105,6 +121,21 @@ def test_wrong_usage_is_exit_code_2_before_any_file_is_touched(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("args", [("", "dst"), ("src", "")])
+def test_empty_path_is_wrong_usage(
+    src: Path, args: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("quantize", *args, "--overwrite") == 2
+    assert re.search(r"argument (SRC|DST): is empty \('.' is the current folder\)", error(capsys))
+    assert sorted(path.name for path in src.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_option_before_the_paths_takes_one_pattern(src: Path, tmp_path: Path) -> None:
+    assert run("quantize", "--ignore", "re:.*q_proj", src, tmp_path / "dst") == 0
+    names = {info.name for _, info in open_checkpoint(tmp_path / "dst").tensors()}
+    assert "model.layers.0.self_attn.q_proj.weight" in names
+
+
 def test_no_command_is_wrong_usage() -> None:
     assert run() == 2
 
@@ -113,14 +144,20 @@ def test_bad_source_target_or_data_is_exit_code_1_and_one_line(
     src: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = make(tmp_path / "nan", {"a\x1b[2J.weight": np.full((2, 128), np.nan, np.float32)})
+    large = make(tmp_path / "large", {"a.weight": np.full((2, 128), 1e30, np.float32)})
     (tmp_path / "empty").mkdir()
     for args, message in [
         ((tmp_path / "nowhere", tmp_path / "dst"), f"{tmp_path}/nowhere: No such file"),
         ((tmp_path / "empty", tmp_path / "dst"), "holds no *.safetensors file"),
         ((src, src), "overlaps the source"),
-        ((src, broken), f"{broken}: is not empty"),
+        ((src, broken), f"{broken}: is not empty; name another folder, or pass --overwrite"),
         ((src, tmp_path / "dst", "--group-size", "100"), "rows of 256 weights are not a whole"),
         ((src, tmp_path / "dst", "--ignore", "nothing"), "nothing matches 'nothing'"),
+        ((src, tmp_path / "dst", "--ignore", "Linear"), "all that the rules select is ignored"),
+        (
+            (large, tmp_path / "dst", "--scale-dtype", "float16"),
+            "overflows float16: use --scale-dtype 'float32' or 'bfloat16'",
+        ),
         ((broken, tmp_path / "dst"), r"tensor 'a\x1b[2J.weight': x has 256 values"),
     ]:
         assert run("quantize", *args) == 1
@@ -131,11 +168,19 @@ def test_bad_source_target_or_data_is_exit_code_1_and_one_line(
         assert not (tmp_path / "dst").exists()
 
 
-def test_overwrite_replaces_the_target(src: Path, tmp_path: Path) -> None:
-    assert run("quantize", src, tmp_path / "dst") == 0
+def test_overwrite_replaces_the_target_and_says_what_it_replaced(
+    src: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharded = make(tmp_path / "sharded", llama(), shards=2)
+    assert run("quantize", sharded, tmp_path / "dst") == 0
     assert run("quantize", src, tmp_path / "dst", "--bits", "2") == 1
+    assert "replaced" not in capsys.readouterr().out
     assert run("quantize", src, tmp_path / "dst", "--bits", "2", "--overwrite") == 0
     assert weights_of(tmp_path / "dst")["num_bits"] == 2
+    out = capsys.readouterr().out
+    assert "replaced: config.json\n" in out
+    shards = ", ".join(f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    assert f"removed: {shards}, model.safetensors.index.json\n" in out
 
 
 def test_table_names_each_quantized_tensor_and_the_totals(
@@ -178,6 +223,61 @@ def test_names_are_whole_where_no_terminal_cuts_them(
     assert "\x1b" not in out
 
 
+def test_one_long_name_does_not_push_the_others_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src = make(
+        tmp_path / "src", {f"{'n' * 300}.weight": weight(4, 128), "a.weight": weight(4, 128)}
+    )
+    assert run("quantize", src, tmp_path / "dst") == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("a.weight"))
+    assert len(row) < 110
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (40, ["tensor", "bits/weight", "SQNR dB"]),
+        (50, ["tensor", "scheme", "bits/weight", "SQNR dB"]),
+        (80, ["tensor", "shape", "scheme", "bits/weight", "SQNR dB"]),
+    ],
+)
+def test_narrow_terminal_folds_names_and_leaves_out_columns(
+    src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, columns: list[str]
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run("quantize", src, tmp_path / "dst") == 0
+    header, *rows = terminal.getvalue().partition("\n\n")[0].splitlines()
+    assert re.split(r" {2,}", header) == columns
+    assert max(map(len, (header, *rows))) <= width
+    names = "".join(re.split(r" {2,}", row)[0] for row in rows)
+    assert "model.layers.0.self_attn.q_proj.weight" in names
+
+
+def test_mean_is_over_what_lost_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact, lossy = np.zeros((4, 128), np.float32), weight(4, 128, dtype="float32")
+    src = make(tmp_path / "src", {"a.weight": exact, "b.weight": lossy}, config=None)
+    assert run("quantize", src, tmp_path / "dst") == 0
+    lost = bm.metrics(lossy, bm.quantize(lossy, bm.Affine(4, group_size=128))).sqnr_db
+    said = f"SQNR {lost:.2f} dB (mean by size), least {lost:.2f} dB (b.weight), 1 exact\n"
+    assert f"quantized: 2 of 2 tensors, {said}" in capsys.readouterr().out
+    src = make(tmp_path / "zeros", {"a.weight": exact})
+    assert run("quantize", src, tmp_path / "dst2") == 0
+    assert "quantized: 1 of 1 tensors, 1 exact\n" in capsys.readouterr().out
+
+
+def test_names_that_stdout_cannot_encode_are_escaped(tmp_path: Path) -> None:
+    src = make(tmp_path / "src", {"π.weight": weight(4, 128)})
+    done = process("quantize", src, tmp_path / "dst", PYTHONIOENCODING="ascii")
+    assert (done.returncode, "\\u03c0.weight" in done.stdout) == (0, True)
+    assert "\\u03c0.weight" in done.stderr
+
+
 def test_health_and_notes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x = weight(4, 128, dtype="float32")
     x[0] = 2e-45
@@ -218,6 +318,44 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(
     assert run("quantize", src, tmp_path / "dst") == 130
     assert capsys.readouterr().err == "bitmill: interrupted\n"
     assert not (tmp_path / "dst").exists()
+
+
+def test_sigterm_is_exit_code_143_and_leaves_nothing(src: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from bitmill.cli import main, quantize
+quantize.ProgressDisplay.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", code, "quantize", src, tmp_path / "dst"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "bitmill: terminated\n")
+    assert not (tmp_path / "dst").exists()
+
+
+def test_ctrl_c_is_heeded_while_the_command_is_imported() -> None:
+    late = "{'rich', 'argparse', 'bitmill.checkpoint'}"
+    code = f"import sys, bitmill.cli; print({late} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_stop_the_work(src: Path, tmp_path: Path, closed: str) -> None:
+    done = process("quantize", src, tmp_path / "dst", shell=f'exec "$@" {closed}')
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert len(open_checkpoint(tmp_path / "dst").files) == 1
+    assert process("quantize", src, tmp_path / "dst", shell=f'exec "$@" {closed}').returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_stdout_that_is_full_is_one_line_and_progress_that_is_full_nothing(
+    src: Path, tmp_path: Path
+) -> None:
+    done = process("quantize", src, tmp_path / "a", shell='exec "$@" >/dev/full')
+    assert done.returncode == 1
+    assert done.stderr.endswith("bitmill: No space left on device\n")
+    assert process("quantize", src, tmp_path / "b", shell='exec "$@" 2>/dev/full').returncode == 0
 
 
 def test_reader_that_leaves_early_is_no_failure(src: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+from bitmill.formats import Weight
 from bitmill.formats import compressed_tensors as ct
 from checkpoints import weight
 
@@ -28,6 +29,11 @@ def peer(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             for name, array in file.items()
         }
     return arrays, json.loads(str(arrays["args"]))
+
+
+def weights(schemes: dict[str, bm.Affine]) -> dict[str, Weight]:
+    """A small weight for every scheme."""
+    return {module: Weight(scheme, (8, 256), "float32") for module, scheme in schemes.items()}
 
 
 def test_golden_files_are_there() -> None:
@@ -62,7 +68,7 @@ def test_decode_undoes_encode(bits: int, symmetric: bool, shape: tuple[int, int]
         assert sum(array.nbytes for array in arrays.values()) == ct.nbytes(scheme, shape)
         found = ct.decode(
             arrays,
-            ct.config({"m": scheme}, linear=["m"], ignore=[])["config_groups"]["group_0"][
+            ct.config({"m": Weight(scheme, shape, "float32")})["config_groups"]["group_0"][
                 "weights"
             ],
             dtype_name="float32",
@@ -123,7 +129,8 @@ def test_qtensor_counts_the_bits_of_the_format() -> None:
 
 def test_one_scheme_targets_linear_and_what_is_no_linear_by_name() -> None:
     scheme = bm.Affine(4, group_size=128)
-    config = ct.config({"a": scheme, "embed": scheme}, linear=["a"], ignore=["b", "lm_head"])
+    given = weights({"a": scheme, "embed": scheme})
+    config = ct.config(given, linear=["a"], ignore=["b", "lm_head"])
     assert config == {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
@@ -147,7 +154,7 @@ def test_one_scheme_targets_linear_and_what_is_no_linear_by_name() -> None:
 
 def test_several_schemes_target_exact_names() -> None:
     schemes = {"a": bm.Affine(4), "b": bm.Affine(8, symmetric=False), "c": bm.Affine(4)}
-    config = ct.config(schemes, linear=["a", "b", "c"], ignore=[])
+    config = ct.config(weights(schemes), linear=["a", "b", "c"], ignore=[])
     first, second = config["config_groups"].values()
     assert (first["targets"], first["weights"]["num_bits"]) == (["a", "c"], 4)
     assert second["targets"] == ["b"]
@@ -161,7 +168,7 @@ def test_several_schemes_target_exact_names() -> None:
 
 def test_schemes_that_differ_only_in_how_scales_were_found_share_a_group() -> None:
     schemes = {"a": bm.Affine(4), "b": bm.Affine(4, scale_rule="full_range", scales="float16")}
-    assert len(ct.config(schemes, linear=["a", "b"], ignore=[])["config_groups"]) == 1
+    assert len(ct.config(weights(schemes), linear=["a", "b"], ignore=[])["config_groups"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -176,7 +183,7 @@ def test_lm_head_is_ignored_unless_quantized(
     quantized: list[str], ignored: list[str], listed: list[str]
 ) -> None:
     schemes = dict.fromkeys(quantized, bm.Affine(4))
-    assert ct.config(schemes, linear=quantized, ignore=ignored)["ignore"] == listed
+    assert ct.config(weights(schemes), linear=quantized, ignore=ignored)["ignore"] == listed
 
 
 @pytest.mark.parametrize("name", ["weight_packed", "weight_scale", "weight_shape"])

@@ -15,7 +15,8 @@ import bitmill
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
     {"_dtypes", "_results", "_core"},
-    {"_check"},
+    {"_check", "_sizes"},
+    {"_arguments"},
     {"_threads"},
     {"kernels", "reference"},
     {"grid"},

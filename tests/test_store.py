@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+from bitmill.checkpoint import open_checkpoint
 from bitmill.checkpoint.write import write_tensors
+from checkpoints import arrays, file_size_limit
 from conftest import needs, same_bits
 
 SCHEMES = [
@@ -99,14 +101,16 @@ def test_load_refuses_files_that_save_did_not_write(tmp_path, rng):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("[]", "cannot be read"),
+        ("[]", "'bitmill' entry: holds a JSON list; wanted an object"),
+        ('{"version": 1, "tensors": []}', "'tensors' is a JSON list; wanted an object"),
+        ('{"version": 1, "tensors": {"w": 3}}', "tensor 'w': its description 3 cannot be read"),
         ('{"version": 9, "tensors": {}}', "version is 9; this bitmill reads 1"),
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Cube"}, "shape": [2], '
          '"dtype": "float32"}}}', "'Cube' is not one of: Affine"),
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Affine", "bits": 99}, '
          '"shape": [2], "dtype": "float32"}}}', "bits=99 must be 2 to 8, or 16"),
         ('{"version": 1, "tensors": {"w": {"scheme": {"scheme": "Affine"}, "shape": [2], '
-         '"dtype": "float32"}}}', "tensor 'w.codes' is missing"),
+         '"dtype": "float32"}}}', "tensor 'w': codes is missing; found scale"),
         ("{", "Expecting property name"),
     ],
 )  # fmt: skip
@@ -119,11 +123,37 @@ def test_load_names_what_is_wrong_with_the_description(tmp_path, entry, message)
 
 
 def test_load_names_an_array_of_the_wrong_shape(tmp_path, rng):
-    q = bm.quantize(rng.standard_normal((2, 64)).astype(np.float32), bm.Affine(8))
-    from bitmill.formats import native
-
-    arrays = native.tensors("w", q) | {"w.scale": np.ones((3, 1), np.float32)}
     path = tmp_path / "q.safetensors"
-    write_tensors(path, arrays, native.config({"w": q}))
-    with pytest.raises(bm.CheckpointError, match=r"scale has shape \(3, 1\); wanted \(2, 1\)"):
+    bm.save({"w": bm.quantize(rng.standard_normal((2, 64)).astype(np.float32), bm.Affine(8))}, path)
+    checkpoint = open_checkpoint(path)
+    changed = arrays(checkpoint) | {"w.scale": np.ones((3, 1), np.float32)}
+    write_tensors(path, changed, checkpoint.files[path.name].metadata)
+    with pytest.raises(bm.CheckpointError, match=r"'w': scale has shape \(3, 1\); wanted \(2, 1\)"):
         bm.load(path)
+
+
+def test_what_is_no_mapping_of_names_to_qtensors_is_a_type_error(tmp_path):
+    q = bm.quantize(np.ones((2, 64), np.float32), bm.Affine(8))
+    for given, message in [
+        ([q], r"tensors is a list; save takes \{name: QTensor\}"),
+        (q, r"tensors is a QTensor; save takes \{name: QTensor\}"),
+        ({1: q}, r"tensors has the name 1, a int; wanted a str"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            bm.save(given, tmp_path / "q")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_path_is_refused():
+    with pytest.raises(ValueError, match="path is empty; wanted a path"):
+        bm.save({}, "")
+    with pytest.raises(ValueError, match="path is empty; wanted a path"):
+        bm.load("")
+
+
+def test_failure_of_the_system_names_the_file(tmp_path):
+    q = bm.quantize(np.ones((64, 64), np.float32), bm.Affine(8))
+    with file_size_limit(1000), pytest.raises(OSError, match="File too large") as caught:
+        bm.save({"w": q}, tmp_path / "q.safetensors")
+    assert caught.value.filename.startswith(str(tmp_path / ".q.safetensors."))
+    assert list(tmp_path.iterdir()) == []

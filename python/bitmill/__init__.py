@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """bitmill quantizes the weights of large language models on a CPU: exact, fast, bounded, honest."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _CHECKING
 
 from bitmill import clip, kernels, reference
 from bitmill._core import isa, isas
@@ -12,7 +12,7 @@ from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
 from bitmill.schemes import Affine
 
-if TYPE_CHECKING:
+if _CHECKING:
     from bitmill.checkpoint import (
         CheckpointError,
         load,
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Names of `bitmill.checkpoint`, imported when first used: it costs as much as all the rest."""
     if name in ("CheckpointError", "load", "plan_checkpoint", "quantize_checkpoint", "save"):
         from bitmill import checkpoint
@@ -59,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | set(__all__))
+    return __all__

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
-from bitmill._results import Params
+from bitmill._dtypes import FLOATS, Array, dtype
 
 MAX_THREADS = 1024
 _LISTED_FLOATS = "float32, float16, bfloat16 or float64"
@@ -116,7 +115,22 @@ def array(x: Any, name: str = "x") -> Array:
         )
     if given.ndim == 0:
         raise ValueError(f"{name} has 0 dimensions; at least 1 is needed: np.atleast_1d({name})")
-    return np.ascontiguousarray(given, dtype=dtype(given.dtype.name))
+    native = dtype(given.dtype.name)
+    if given.flags.c_contiguous and given.dtype == native:
+        return np.asarray(given)
+    return _contiguous_copy(given, native)
+
+
+def _contiguous_copy(given: Array, of: np.dtype[Any]) -> Array:
+    """A copy in C order, made about a MiB at a time: so it stays in cache, and Ctrl-C is heard."""
+    out = np.empty(given.shape, of)
+    axis = int(np.argmax(given.shape))
+    per_index = given.size // max(1, given.shape[axis])
+    step = max(1, (1 << 18) // max(1, per_index))
+    for start in range(0, given.shape[axis], step):
+        part = (*(slice(None),) * axis, slice(start, start + step))
+        out[part] = given[part]
+    return out
 
 
 def _from_torch(tensor: Any) -> Any:
@@ -194,52 +208,6 @@ def output(out: Any, shape: tuple[int, ...], of: np.dtype[Any], *inputs: Array |
     return out
 
 
-def group_count(length: int, size: int | None) -> int:
-    """Number of groups in a row of `length`; the last may be short. None is one group per row.
-
-    >>> group_count(300, 128), group_count(300, None), group_count(0, 128)
-    (3, 1, 0)
-    """
-    return 1 if size is None else -(-length // size)
-
-
-def word_count(length: int, bits: int) -> int:
-    """Number of uint32 words that a row of `length` codes takes.
-
-    >>> word_count(100, 4)
-    13
-    """
-    return -(-length * bits // 32)
-
-
-def affine_params(shape: tuple[int, ...], scale: Any, zero_point: Any, offset: Any) -> Params:
-    """The parameters of a code-to-value map, all of this shape; at most one of the last two."""
-    if zero_point is not None and offset is not None:
-        raise ValueError("zero_point and offset exclude each other; pass one")
-    scale = shaped(scale, "scale", shape, STORAGES)
-    if zero_point is not None:
-        zero_point = shaped(zero_point, "zero_point", shape, ("uint8", "uint16"))
-    if offset is not None:
-        offset = shaped(offset, "offset", shape, (scale.dtype.name,))
-    return scale, zero_point, offset
-
-
-def code_range(qmin: int, qmax: int) -> None:
-    """Raise unless qmin..qmax is a range of codes: 0..2^b−1, or around 0, at most 16 bits wide."""
-    if not (-32768 <= qmin <= 0 < qmax <= 65535 and qmax - qmin <= 65535):
-        raise ValueError(f"qmin={qmin}, qmax={qmax} is no range of at most 65536 codes around 0")
-
-
-def packed_width(bits: int | None, qmin: int, qmax: int) -> None:
-    """Raise unless codes from qmin to qmax fit fields of this width (None: they stay unpacked)."""
-    if bits is None:
-        return
-    integer(bits, "bits", low=1, high=8)
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if qmin < 0 else (0, (1 << bits) - 1)
-    if qmin < low or qmax > high:
-        raise ValueError(f"codes {qmin}..{qmax} do not fit {bits} bits ({low}..{high})")
-
-
 def nonfinite_error(x: Array, name: str = "x") -> ValueError:
     """The error of N5 for an `x` that holds NaN, infinity or a float64 too large for float32."""
     flat = x.reshape(-1)
@@ -258,60 +226,6 @@ def nonfinite_error(x: Array, name: str = "x") -> ValueError:
         f"{name} has {count} value{'s' if count != 1 else ''} that cannot be quantized; the first, "
         f"{name}.flat[{first}], is {value} ({what}): {remedy}"
     )
-
-
-def code_error(codes: Array, bits: int) -> ValueError:
-    """The error for codes of which some do not fit fields of `bits`."""
-    signed = codes.dtype == np.int8
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    flat = codes.reshape(-1)
-    bad = np.flatnonzero((flat < low) | (flat > high))
-    return ValueError(
-        f"codes has {bad.size} value{'s' if bad.size != 1 else ''} outside {low}..{high}, the "
-        f"range of {bits} bits; the first, codes.flat[{bad[0]}], is {flat[bad[0]]}: clip codes or "
-        "use more bits"
-    )
-
-
-def packed_length(packed: Array, bits: int, length: object) -> int:
-    """`length`, if rows of that many codes take just the words that `packed` has."""
-    count = integer(length, "length", low=0, high=sys.maxsize)
-    words = word_count(count, bits)
-    if packed.shape[-1] != words:
-        raise ValueError(
-            f"packed has {packed.shape[-1]} words per row; length={count} at bits={bits} "
-            f"takes {words}"
-        )
-    return count
-
-
-def codes(
-    given: Any, bits: int | None, length: int | None, signed: bool | None
-) -> tuple[Array, int]:
-    """Codes [R, C], or words with their `bits`, `length` and `signed`; and the row length."""
-    if bits is None:
-        if length is not None or signed is not None:
-            raise ValueError("length and signed go with bits (packed words); codes carry both")
-        given = matrix(given, "codes", ("int8", "uint8", "int16", "uint16"))
-        return given, given.shape[1]
-    bits = integer(bits, "bits", low=1, high=8)
-    if length is None or signed is None:
-        raise ValueError("packed words (bits=) need length and signed")
-    given = matrix(given, "codes", ("uint32",))
-    return given, packed_length(given, bits, length)
-
-
-RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
-"""How a range becomes a scale, in the order of `csrc/table.hpp`."""
-
-
-def rule(value: Any, qmin: int, qmax: int) -> int:
-    """Index of the rule, if it fits codes qmin..qmax."""
-    index = RULES.index(choice(value, "rule", RULES))
-    code_range(qmin, qmax)
-    if (qmin == 0) != (value in ("asymmetric", "offset")):
-        raise ValueError(f"rule={value!r} does not go with codes {qmin}..{qmax}")
-    return index
 
 
 def scheme(given: Any) -> None:

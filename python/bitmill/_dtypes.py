@@ -35,18 +35,3 @@ def code(name: str) -> int:
 def carrier(array: Array) -> Array:
     """`array` as the compiled module sees it: uint16 for bfloat16, which has no buffer format."""
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-
-
-def code_dtype(qmin: int, qmax: int) -> np.dtype[Any]:
-    """Smallest integer dtype for unpacked codes: signed where qmin < 0, one byte up to 256 codes.
-
-    >>> code_dtype(-8, 7), code_dtype(0, 65535)
-    (dtype('int8'), dtype('uint16'))
-    """
-    kind = "i" if qmin < 0 else "u"
-    return np.dtype(f"{kind}{1 if qmax - qmin <= 255 else 2}")
-
-
-def zero_point_dtype(qmax: int) -> np.dtype[Any]:
-    """Dtype of zero-points, which lie in 0..qmax: one byte, two above 8 bits."""
-    return np.dtype(np.uint8 if qmax <= 255 else np.uint16)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill._sizes import group_count
 
 Axis = int | str | None
 
@@ -31,6 +31,15 @@ def code_range(bits: int, *, symmetric: bool, narrow: bool = False) -> CodeRange
         return CodeRange(0, (1 << bits) - 1)
     qmax = (1 << bits - 1) - 1
     return CodeRange(-qmax if narrow else -qmax - 1, qmax)
+
+
+class Grid(NamedTuple):
+    """The codes of a scheme, the rule by which a range becomes a scale, and what stores scales."""
+
+    qmin: int
+    qmax: int
+    rule: str
+    scales: str
 
 
 def rows_of(x: Array) -> Array:
@@ -58,9 +67,9 @@ class View(NamedTuple):
         """Parameters as the kernels take them: per row and group, or per column."""
         if self.columns:
             return values.reshape(-1)
-        groups = _check.group_count(self.matrix[1], self.group_size)
+        groups = group_count(self.matrix[1], self.group_size)
         flat = values.reshape(-1)
-        if self.repeats > 1:
+        if self.repeats != 1:
             flat = np.tile(flat, self.repeats)
         return flat.reshape(self.matrix[0], groups)
 
@@ -75,7 +84,7 @@ def view(shape: tuple[int, ...], axis: Axis, group_size: int | None) -> View:
     """
     if axis == "row":
         matrix = (math.prod(shape[:-1]), shape[-1])
-        params = (*shape[:-1], _check.group_count(shape[-1], group_size))
+        params = (*shape[:-1], group_count(shape[-1], group_size))
         return View(matrix, params, group_size, whole_rows=True)
     if axis is None:
         return View((1, math.prod(shape)), (1,) * len(shape))

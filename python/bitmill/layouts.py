@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import _check, kernels
+from bitmill import _arguments, _check, kernels
 from bitmill._dtypes import Array
+from bitmill._sizes import word_count
 from bitmill.grid import rows_of
 
 
@@ -33,7 +34,7 @@ def pack(
     """
     given, codes = codes, _integers(codes, "codes", ("int8", "uint8"), "codes.astype(np.int8)")
     bits = _check.integer(bits, "bits", low=1, high=8)
-    shape = (*codes.shape[:-1], _check.word_count(codes.shape[-1], bits))
+    shape = (*codes.shape[:-1], word_count(codes.shape[-1], bits))
     out = _check.output(out, shape, np.dtype(np.uint32), given)
     kernels.pack(rows_of(codes), bits, out=rows_of(out), num_threads=num_threads)
     return out
@@ -59,7 +60,7 @@ def unpack(
     """
     given, packed = packed, _integers(packed, "packed", ("uint32",), "packed.view(np.uint32)")
     bits = _check.integer(bits, "bits", low=1, high=8)
-    length = _check.packed_length(packed, bits, length)
+    length = _arguments.packed_length(packed, bits, length)
     signed = _check.flag(signed, "signed")
     of = np.dtype(np.int8 if signed else np.uint8)
     out = _check.output(out, (*packed.shape[:-1], length), of, given)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import _check, kernels
+from bitmill import _check, _core, kernels
 from bitmill._dtypes import Array
 from bitmill._threads import resolve
 from bitmill.grid import rows_of
@@ -88,8 +88,7 @@ def _total(x: Array, y: Array, num_threads: int | None) -> tuple[float, ...]:
         part = slice(start, start + _ROWS)
         sums = kernels.error_sums(x[part], y[part], num_threads=num_threads)
         for k, row_sums in enumerate(sums[:4]):
-            # accumulate adds one after another, where np.sum would pair terms up
-            totals[k] = np.add.accumulate(np.append(totals[k], row_sums))[-1]
+            totals[k] = _core.add_in_order(totals[k], row_sums)
         max_abs = max(max_abs, float(sums.max_abs.max(initial=0)))
     return (*totals.tolist(), max_abs)
 

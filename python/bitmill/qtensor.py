@@ -13,10 +13,6 @@ from bitmill._dtypes import Array
 from bitmill._threads import resolve
 from bitmill.schemes import Scheme
 
-FORMATS = ("compressed_tensors",)
-"""Modules of `bitmill.formats` that can say what a tensor takes in their files."""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class QTensor:
     """A tensor as `bitmill.quantize` returns it.
@@ -58,17 +54,17 @@ class QTensor:
     @property
     def scale(self) -> Array:
         """Real units per code, in the dtype they are stored in."""
-        return self.arrays["scale"]
+        return self.scheme.params(self.arrays, self.shape)[0]
 
     @property
     def zero_point(self) -> Array | None:
         """The code of 0.0 in each group; None where the scheme has none."""
-        return self.arrays.get("zero_point")
+        return self.scheme.params(self.arrays, self.shape)[1]
 
     @property
     def offset(self) -> Array | None:
         """The value of code 0 in each group; None where the scheme has none."""
-        return self.arrays.get("offset")
+        return self.scheme.params(self.arrays, self.shape)[2]
 
     @property
     def size(self) -> int:
@@ -88,9 +84,10 @@ class QTensor:
         if format is None:
             count = self.nbytes
         else:
-            module = importlib.import_module(
-                f"bitmill.formats.{_check.choice(format, 'format', FORMATS)}"
-            )
+            # Formats lie above this module; they are looked up by name, when asked for.
+            formats = importlib.import_module("bitmill.formats").FORMATS
+            name = _check.choice(format, "format", formats)
+            module = importlib.import_module(f"bitmill.formats.{name}")
             count = module.nbytes(self.scheme, self.shape)
         return 8 * count / self.size if self.size else 0.0
 

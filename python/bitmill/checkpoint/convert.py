@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import numpy as np
 from bitmill._threads import resolve
 from bitmill.checkpoint.copy import copy_others
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.header import NAMES, Spec, TensorInfo, build_header
-from bitmill.checkpoint.plan import Plan, PlannedTensor, Rules, plan_tensors
+from bitmill.checkpoint.header import TensorInfo, build_header
+from bitmill.checkpoint.paths import given_path
+from bitmill.checkpoint.plan import FORMAT, Plan, PlannedTensor, plan_tensors
 from bitmill.checkpoint.read import (
     CONFIG,
     INDEX,
@@ -26,8 +27,8 @@ from bitmill.checkpoint.read import (
     read_tensor,
 )
 from bitmill.checkpoint.report import Report, TensorReport
+from bitmill.checkpoint.rules import Rules
 from bitmill.checkpoint.write import TargetFolder, create, write_at
-from bitmill.formats import compressed_tensors
 from bitmill.metrics import metrics
 from bitmill.quantize import quantize
 
@@ -73,11 +74,15 @@ def quantize_checkpoint(
     other files but weights of other kinds. It appears when it is complete, and holds no times,
     hosts or paths. `progress` is called with a `Progress` after each tensor.
 
+    With `overwrite`, new files replace old ones of their names, and the weights of the checkpoint
+    that was in `dst` go: `model.safetensors`, the index and what it names. The report lists them.
+
     Raises CheckpointError naming file and tensor (also for NaN and infinities in the data),
     FileExistsError if `dst` holds something and `overwrite` is false, and OSError.
     """
     start = time.perf_counter()
     resolve(num_threads)  # a wrong number is an error of the call, not of its first tensor
+    path = given_path(dst, "dst")
     source = open_checkpoint(src)
     if not isinstance(plan, Plan):
         plan = plan_tensors(source, plan)
@@ -85,21 +90,24 @@ def quantize_checkpoint(
     inputs = [source.folder / name for name in source.files]
     if not source.is_file:
         inputs.append(source.folder)
-    with TargetFolder(Path(dst), inputs, overwrite=overwrite) as target:
+    with TargetFolder(path, inputs, overwrite=overwrite) as target:
         jobs, headers, bytes_after = _stage_weights(source, plan, target, num_threads)
-        reports = []
-        for done, report in _run(jobs):
-            reports.append(report)
-            if progress is not None:
-                progress(Progress(report.name, done, plan.bytes_before))
         not_copied = () if source.is_file else copy_others(source, target)
         _stage_index(source, target, headers)
         config = {**source.config, "quantization_config": plan.quantization_config()}
         target.stage_json(CONFIG, config)
+        reports = _run(jobs, plan.bytes_before, progress)
         target.commit()
     bytes_before = sum(header.nbytes for header in source.files.values())
-    seconds = time.perf_counter() - start
-    return Report(tuple(reports), not_copied, bytes_before, bytes_after, seconds)
+    return Report(
+        tuple(reports),
+        not_copied,
+        tuple(target.replaced),
+        tuple(target.removed),
+        bytes_before,
+        bytes_after,
+        time.perf_counter() - start,
+    )
 
 
 def run_job(job: Job) -> TensorReport:
@@ -118,7 +126,7 @@ def run_job(job: Job) -> TensorReport:
         q = quantize(x, planned.scheme, num_threads=job.num_threads)
     except ValueError as error:
         raise CheckpointError(f"{job.source}: tensor {info.name!r}: {error}") from error
-    arrays = compressed_tensors.encode(q)
+    arrays = FORMAT.encode(q)
     for place in job.places:
         write_at(job.target, place.begin, arrays[place.name.rpartition(".")[2]])
     health = dict(q.health)
@@ -137,13 +145,19 @@ def run_job(job: Job) -> TensorReport:
     )
 
 
-def _run(jobs: list[Job]) -> Iterator[tuple[int, TensorReport]]:
-    """The report of each job, and the source bytes done by then."""
+def _run(
+    jobs: list[Job], bytes_total: int, progress: Callable[[Progress], object] | None
+) -> list[TensorReport]:
+    """Do the jobs, one after the other."""
+    reports = []
     done = 0
     for job in jobs:
         report = run_job(job)
+        reports.append(report)
         done += report.bytes_before
-        yield done, report
+        if progress is not None:
+            progress(Progress(report.name, done, bytes_total))
+    return reports
 
 
 def _stage_weights(
@@ -158,9 +172,8 @@ def _stage_weights(
     total = 0
     for file, header in source.files.items():
         planned = [tensor for tensor in plan.tensors if tensor.file == file]
-        specs = {tensor.name: _specs(tensor) for tensor in planned}
         metadata = {"format": "pt", **header.metadata}
-        head, places = build_header([s for group in specs.values() for s in group], metadata)
+        head, places = build_header([s for tensor in planned for s in tensor.stored], metadata)
         name = file if source.index or len(source.files) > 1 else WEIGHTS
         headers[name] = places
         temporary = target.stage(name)
@@ -168,21 +181,9 @@ def _stage_weights(
         create(temporary, head, size)
         total += size
         for tensor in planned:
-            own = tuple(places[spec.name] for spec in specs[tensor.name])
+            own = tuple(places[spec.name] for spec in tensor.stored)
             jobs.append(Job(tensor, source.folder / file, temporary, own, num_threads))
     return jobs, headers, total
-
-
-def _specs(tensor: PlannedTensor) -> list[Spec]:
-    """The tensors that stand for one tensor of the source."""
-    info = tensor.info
-    if tensor.scheme is None:
-        return [Spec(info.name, info.dtype, info.shape)]
-    module = info.name.removesuffix(".weight")
-    return [
-        Spec(f"{module}.{name}", NAMES[dtype], shape)
-        for name, dtype, shape in compressed_tensors.tensors(tensor.scheme, info.shape)
-    ]
 
 
 def _stage_index(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.paths import failing_at, regular_file
 
 MAX_HEADER = 100_000_000
 """Longest header that the safetensors package accepts, in bytes."""
@@ -89,6 +90,11 @@ class Spec(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return math.prod(self.shape) * DTYPES[self.dtype][0] // 8
+
 
 def read_header(path: Path) -> Header:
     """The header of the safetensors file at `path`; its data are not read.
@@ -96,7 +102,7 @@ def read_header(path: Path) -> Header:
     Raises CheckpointError, naming file, tensor and field, unless every size in it agrees with every
     other and with the file. Nothing is allocated for a length that the file does not have.
     """
-    with open(path, "rb") as file:
+    with failing_at(path), open(regular_file(path), "rb") as file:
         file_size = file.seek(0, 2)
         file.seek(0)
         if file_size < 8:
@@ -120,6 +126,7 @@ def build_header(
 
     Larger dtypes come first, then names in order, and the header is a multiple of 8 long: so every
     tensor is aligned to its items, which files that may have no gaps cannot get in another way.
+    Raises CheckpointError if two have the same name.
 
     >>> head, tensors = build_header([Spec("b", "F16", (3,)), Spec("a", "F32", (2, 2))], {})
     >>> len(head) % 8, tensors["a"].begin - len(head), tensors["b"].begin - len(head)
@@ -129,15 +136,16 @@ def build_header(
     places = []
     offset = 0
     for spec in sorted(specs, key=lambda spec: (-DTYPES[spec.dtype][0], spec.name)):
-        nbytes = math.prod(spec.shape) * DTYPES[spec.dtype][0] // 8
-        place = [offset, offset + nbytes]
+        if spec.name in entries:
+            raise CheckpointError(f"two tensors of one file have the name {spec.name!r}")
+        end = offset + spec.nbytes
         entries[spec.name] = {
             "dtype": spec.dtype,
             "shape": list(spec.shape),
-            "data_offsets": place,
+            "data_offsets": [offset, end],
         }
-        places.append(TensorInfo(spec.name, spec.dtype, spec.shape, offset, nbytes))
-        offset += nbytes
+        places.append(TensorInfo(*spec, offset, spec.nbytes))
+        offset = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
@@ -147,20 +155,21 @@ def build_header(
     return head, {info.name: info for info in moved}
 
 
-def parse_json(path: Path, text: bytes, *, allow_nan: bool = False) -> dict[str, Any]:
-    """The JSON object in `text`, the content of `path`: UTF-8, and no key twice in one object.
+def parse_json(where: object, text: bytes, *, allow_nan: bool = False) -> dict[str, Any]:
+    """The JSON object in `text`: UTF-8, and no key twice in one object. Errors name `where`.
 
-    NaN and Infinity are no JSON, but config.json files hold them: `allow_nan` lets them in.
+    NaN and Infinity are no JSON, but config.json files hold them: `allow_nan` lets them in. So is
+    the byte order mark that Windows editors put first, which is skipped.
     """
     constant = float if allow_nan else _refuse_constant
     try:
         value = json.loads(
-            text.decode(), object_pairs_hook=_checked_object, parse_constant=constant
+            text.decode("utf-8-sig"), object_pairs_hook=_checked_object, parse_constant=constant
         )
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not the JSON it should be: {error}") from None
+        raise CheckpointError(f"{where}: not the JSON it should be: {error}") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: holds a JSON {type(value).__name__}; wanted an object")
+        raise CheckpointError(f"{where}: holds a JSON {type(value).__name__}; wanted an object")
     return value
 
 

@@ -42,6 +42,8 @@ def why_not_linear(info: TensorInfo) -> str | None:
         return "not named *.weight"
     if len(info.shape) != 2:
         return f"{len(info.shape)}-D"
+    if 0 in info.shape:
+        return "empty"
     last = module.rpartition(".")[2]
     if last == "lm_head":
         return "lm_head"

@@ -4,26 +4,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from bitmill._dtypes import STORAGES
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.header import TensorInfo
-from bitmill.checkpoint.patterns import (
-    LINEAR,
-    check_pattern,
-    matches,
-    module_of,
-    why_no_float,
-    why_not_linear,
-)
+from bitmill.checkpoint.header import NAMES, Spec, TensorInfo
+from bitmill.checkpoint.patterns import module_of, why_no_float, why_not_linear
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
-from bitmill.formats import compressed_tensors
-from bitmill.schemes.affine import Affine
+from bitmill.checkpoint.rules import Chosen, Rules, choose
+from bitmill.formats import Format, Weight, compressed_tensors
+from bitmill.schemes import Scheme
 
-Rules = Affine | Mapping[str, Affine]
-"""A scheme for `Linear`, or a scheme for each of several patterns."""
+FORMAT: Format = compressed_tensors
+"""The format of the target."""
 
 SCALE_DTYPES = ("auto", *STORAGES)
 
@@ -34,7 +28,7 @@ class PlannedTensor:
 
     info: TensorInfo
     file: str
-    scheme: Affine | None
+    scheme: Scheme | None
     reason: str
     """The rule that selected the tensor, or why it is kept."""
 
@@ -44,6 +38,17 @@ class PlannedTensor:
         return self.info.name
 
     @property
+    def stored(self) -> list[Spec]:
+        """The tensors that stand for it in the target."""
+        if self.scheme is None:
+            return [Spec(self.info.name, self.info.dtype, self.info.shape)]
+        module = self.info.name.removesuffix(".weight")
+        return [
+            Spec(f"{module}.{name}", NAMES[dtype], shape)
+            for name, dtype, shape in FORMAT.tensors(self.scheme, self.info.shape)
+        ]
+
+    @property
     def bytes_before(self) -> int:
         """Bytes of data in the source."""
         return self.info.nbytes
@@ -51,9 +56,7 @@ class PlannedTensor:
     @property
     def bytes_after(self) -> int:
         """Bytes of data in the target, with scales, zero-points, shape and padding."""
-        if self.scheme is None:
-            return self.info.nbytes
-        return compressed_tensors.nbytes(self.scheme, self.info.shape)
+        return sum(spec.nbytes for spec in self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +77,20 @@ class Plan:
 
     def quantization_config(self) -> dict[str, object]:
         """What config.json will say about the target."""
-        schemes: dict[str, Affine] = {}
+        weights: dict[str, Weight] = {}
         linear: set[str] = set()
         kept: list[str] = []
         for tensor in self.tensors:
-            module = module_of(tensor.name)
+            module, info = module_of(tensor.name), tensor.info
             if module is None:
                 continue
             if tensor.scheme is not None:
-                schemes[module] = tensor.scheme
-                if why_not_linear(tensor.info) is None:
+                weights[module] = Weight(tensor.scheme, info.shape, info.numpy or info.dtype)
+                if why_not_linear(info) is None:
                     linear.add(module)
-            elif len(tensor.info.shape) == 2:  # a Linear layer for all we know
+            elif len(info.shape) == 2:  # a Linear layer for all we know
                 kept.append(module)
-        return compressed_tensors.config(schemes, linear=linear, ignore=kept)
+        return FORMAT.config(weights, linear=linear, ignore=kept)
 
 
 def plan_checkpoint(
@@ -96,7 +99,7 @@ def plan_checkpoint(
     *,
     ignore: Iterable[str] = (),
     include: Iterable[str] = (),
-    scale_dtype: str | None = "auto",
+    scale_dtype: str | None = None,
 ) -> Plan:
     """Decide what will become of every tensor of `src`; no tensor data are read.
 
@@ -105,11 +108,12 @@ def plan_checkpoint(
     `include` adds patterns to a bare scheme; `ignore` keeps whatever it matches. A pattern is the
     name of a module (a tensor's without `.weight`), `Linear`, or `re:` and a regex for `re.match`.
 
-    `scale_dtype` overrides the schemes' `scales`: "auto" is config.json's `dtype` or `torch_dtype`,
-    without one the tensor's own dtype, float64 as float32. None leaves the schemes as they are.
+    `scale_dtype` overrides the `scales` of the schemes, which None leaves as they are: "auto" is
+    config.json's `dtype` or `torch_dtype`, without one the tensor's own dtype, float64 as float32.
 
     Raises CheckpointError if the source is broken or quantized already, if a pattern matches
-    nothing, or for all tensors at once that the format cannot hold.
+    nothing, for all tensors at once that the format cannot hold, or whose names in the target are
+    those of others.
     """
     return plan_tensors(
         open_checkpoint(src), rules, ignore=ignore, include=include, scale_dtype=scale_dtype
@@ -122,59 +126,23 @@ def plan_tensors(
     *,
     ignore: Iterable[str] = (),
     include: Iterable[str] = (),
-    scale_dtype: str | None = "auto",
+    scale_dtype: str | None = None,
 ) -> Plan:
     """`plan_checkpoint` of a source whose headers are read."""
     _refuse_quantized(source)
     if scale_dtype is not None and scale_dtype not in SCALE_DTYPES:
         raise ValueError(f"scale_dtype={scale_dtype!r} is not one of: {', '.join(SCALE_DTYPES)}")
-    ignored = _patterns(ignore, "ignore")
-    chosen = _rules(rules, _patterns(include, "include"))
-    _refuse_unmatched(source, [*chosen, *ignored])
+    chosen = choose(rules, ignore=ignore, include=include)
+    _refuse_unmatched(source, chosen)
     tensors = []
     for path, info in source.tensors():
-        scheme, reason = _decide(info, chosen, ignored)
+        scheme, reason = chosen.decide(info)
         if scheme is not None and scale_dtype is not None:
-            scheme = replace(scheme, scales=_scale_dtype(scale_dtype, source, info))
+            scheme = scheme.with_scales(_scale_dtype(scale_dtype, source, info))
         tensors.append(PlannedTensor(info, path.name, scheme, reason))
     _refuse_unsupported(source, tensors)
+    _refuse_same_names(source, tensors)
     return Plan(tuple(tensors))
-
-
-def _rules(rules: Rules, include: list[str]) -> dict[str, Affine]:
-    """The schemes by pattern, first match first."""
-    if isinstance(rules, Mapping):
-        if include:
-            raise ValueError("include goes with one scheme; add the patterns to the rules instead")
-        chosen = {check_pattern(pattern, "rules"): scheme for pattern, scheme in rules.items()}
-    else:
-        chosen = dict.fromkeys([LINEAR, *include], rules)
-    for pattern, scheme in chosen.items():
-        if not isinstance(scheme, Affine):
-            raise TypeError(
-                f"rules: {pattern!r} has a {type(scheme).__name__}; wanted a scheme such as "
-                "bm.Affine(4, group_size=128)"
-            )
-    return chosen
-
-
-def _patterns(patterns: Iterable[str], name: str) -> list[str]:
-    if isinstance(patterns, str):
-        raise TypeError(f"{name}={patterns!r} is one string; {name} takes a list of patterns")
-    return [check_pattern(pattern, name) for pattern in patterns]
-
-
-def _decide(
-    info: TensorInfo, rules: Mapping[str, Affine], ignored: list[str]
-) -> tuple[Affine | None, str]:
-    """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
-    for pattern in ignored:
-        if matches(pattern, info):
-            return None, f"ignored: {pattern}"
-    for pattern, scheme in rules.items():
-        if matches(pattern, info):
-            return scheme, pattern
-    return None, why_not_linear(info) or "no rule matches"
 
 
 def _scale_dtype(asked: str, source: Checkpoint, info: TensorInfo) -> str:
@@ -201,10 +169,10 @@ def _refuse_quantized(source: Checkpoint) -> None:
             )
 
 
-def _refuse_unmatched(source: Checkpoint, patterns: list[str]) -> None:
+def _refuse_unmatched(source: Checkpoint, chosen: Chosen) -> None:
     """Raise if a pattern selects nothing: it is a slip, or the layers have other names."""
     infos = [info for _, info in source.tensors()]
-    idle = [p for p in patterns if not any(matches(p, info) for info in infos)]
+    idle = chosen.unmatched(infos)
     if idle:
         modules = [module for info in infos if (module := module_of(info.name)) is not None]
         example = f"such as {modules[-1]!r}" if modules else "and there is none here"
@@ -216,20 +184,34 @@ def _refuse_unmatched(source: Checkpoint, patterns: list[str]) -> None:
 
 def _refuse_unsupported(source: Checkpoint, tensors: list[PlannedTensor]) -> None:
     """Raise one error for all tensors that the format cannot hold, and if none is selected."""
-    selected = [tensor for tensor in tensors if tensor.scheme is not None]
+    selected = [(tensor.info, tensor.scheme) for tensor in tensors if tensor.scheme is not None]
     if not selected:
-        raise CheckpointError(f"{source.folder}: ignore leaves nothing of what the rules select")
+        raise CheckpointError(f"{source.folder}: all that the rules select is ignored")
     names: dict[str, list[str]] = {}
-    for tensor in selected:
-        reason = why_no_float(tensor.info) or compressed_tensors.why_not(
-            tensor.scheme, tensor.info.shape
-        )
+    for info, scheme in selected:
+        reason = why_no_float(info) or FORMAT.why_not(scheme, info.shape)
         if reason is not None:
-            names.setdefault(reason, []).append(tensor.name.removesuffix(".weight"))
+            names.setdefault(reason, []).append(info.name.removesuffix(".weight"))
     if names:
         listed = "; ".join(f"{reason}: {', '.join(found)}" for reason, found in names.items())
         count = sum(map(len, names.values()))
         raise CheckpointError(
             f"{source.folder}: {count} of {len(selected)} selected tensors cannot be stored: "
-            f"{listed}. Ignore them, or choose another group size or none (one scale per row)"
+            f"{listed}. Ignore them to keep them as they are"
+        )
+
+
+def _refuse_same_names(source: Checkpoint, tensors: list[PlannedTensor]) -> None:
+    """Raise one error for all pairs of tensors that would have one name in the target."""
+    makers: dict[str, str] = {}
+    pairs = []
+    for tensor in tensors:
+        for spec in tensor.stored:
+            other = makers.setdefault(spec.name, tensor.name)
+            if other != tensor.name:
+                pairs.append(f"{spec.name!r} (from {other!r} and {tensor.name!r})")
+    if pairs:
+        raise CheckpointError(
+            f"{source.folder}: tensors would have the same name in the target: {', '.join(pairs)}. "
+            "Ignore the weights among them"
         )

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from bitmill._dtypes import Array, dtype
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import Header, TensorInfo, parse_json, read_header
+from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -49,16 +50,26 @@ def open_checkpoint(src: str | os.PathLike[str]) -> Checkpoint:
     `model.safetensors.index.json` names (as in Transformers), then every `*.safetensors`.
     Raises CheckpointError naming file, tensor and field, and OSError.
     """
-    path = Path(src)
+    path = given_path(src, "src")
     if path.is_dir():
-        index = _read_index(path)
+        index = {} if os.path.lexists(path / WEIGHTS) else _read_index(path)
         config = _read_json(path / CONFIG, allow_nan=True)
         files = {name: read_header(path / name) for name in _weight_files(path, index)}
         _check_shards(path, files, index)
         return Checkpoint(path, files, config, index, is_file=False)
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return Checkpoint(path.parent, {path.name: read_header(path)}, {}, {}, is_file=True)
+
+
+def weight_files(folder: Path) -> set[str]:
+    """The names of files in `folder` that are the weights of a checkpoint, as far as it tells.
+
+    They are model.safetensors, the index, and the safetensors files that the index names.
+    """
+    names = {WEIGHTS, INDEX}
+    with suppress(CheckpointError):  # a broken index names nothing
+        shards = _read_index(folder).get("weight_map", {}).values()
+        names.update(name for name in shards if name.endswith(".safetensors"))
+    return {name for name in names if (folder / name).is_file() or (folder / name).is_symlink()}
 
 
 def read_bytes(path: Path, begin: int, nbytes: int) -> Array:
@@ -70,7 +81,7 @@ def read_bytes(path: Path, begin: int, nbytes: int) -> Array:
     out = np.empty(nbytes, np.uint8)
     view = out.data
     done = 0
-    with open(path, "rb", buffering=0) as file:
+    with failing_at(path), open(path, "rb", buffering=0) as file:
         file.seek(begin)
         while done < nbytes:  # one read returns 2 GiB at most
             count = file.readinto(view[done:])
@@ -88,17 +99,23 @@ def read_tensor(path: Path, info: TensorInfo) -> Array:
 
 def _read_json(path: Path, *, allow_nan: bool = False) -> dict[str, Any]:
     """The JSON object in a file, {} if there is no such file."""
-    return parse_json(path, path.read_bytes(), allow_nan=allow_nan) if path.is_file() else {}
+    if not os.path.lexists(path):
+        return {}
+    with failing_at(path):
+        return parse_json(path, regular_file(path).read_bytes(), allow_nan=allow_nan)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
-    """The index of a sharded checkpoint; {} where model.safetensors makes it moot."""
-    index = {} if (folder / WEIGHTS).is_file() else _read_json(folder / INDEX)
-    if not index:
+    """The index of a sharded checkpoint, {} if there is none."""
+    path = folder / INDEX
+    if not os.path.lexists(path):
         return {}
-    path, shards = folder / INDEX, index.get("weight_map")
+    index = _read_json(path)
+    shards = index.get("weight_map")
     if not isinstance(shards, dict) or not isinstance(index.get("metadata", {}), dict):
         raise CheckpointError(f"{path}: wanted objects called 'weight_map' and 'metadata'")
+    if not shards:
+        raise CheckpointError(f"{path}: 'weight_map' is empty: it names no tensor and no file")
     for tensor, name in shards.items():
         if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
             raise CheckpointError(
@@ -112,12 +129,12 @@ def _weight_files(folder: Path, index: dict[str, Any]) -> list[str]:
     if index:
         names = sorted(set(index["weight_map"].values()))
         for name in names:
-            if not (folder / name).is_file():
+            if not (folder / name).exists():
                 raise CheckpointError(f"{folder / INDEX}: names {name!r}, which is not there")
         return names
-    if (folder / WEIGHTS).is_file():
+    if os.path.lexists(folder / WEIGHTS):
         return [WEIGHTS]
-    names = sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
     if not names:
         raise CheckpointError(
             f"{folder}: holds no *.safetensors file; other kinds of weights must be converted first"

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from bitmill.metrics import Metrics
-from bitmill.schemes.affine import Affine
+from bitmill.schemes import Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class TensorReport:
 
     name: str
     shape: tuple[int, ...]
-    scheme: Affine | None
+    scheme: Scheme | None
     reason: str
     bytes_before: int
     bytes_after: int
@@ -46,7 +46,13 @@ class Report:
 
     tensors: tuple[TensorReport, ...]
     not_copied: tuple[str, ...]
-    """Files of the source folder that are weights of another kind or no files at all."""
+    """What of the source folder is not in the target: weights of another kind, folders of version
+    control and caches, and what is no file."""
+    replaced: tuple[str, ...]
+    """Files of the target folder that were there before, under the name of a new one."""
+    removed: tuple[str, ...]
+    """Files of the target folder that were deleted: other weights of the checkpoint that was there,
+    and what killed runs had left."""
     bytes_before: int
     """Size of the weight files that were read, headers included."""
     bytes_after: int

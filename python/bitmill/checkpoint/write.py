@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,34 +18,44 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import NAMES, Spec, build_header
+from bitmill.checkpoint.paths import failing_at
+from bitmill.checkpoint.read import weight_files
+
+_TEMPORARY = ".*.partial"
+"""The names of temporary files."""
 
 
 class TargetFolder:
     """A folder that is filled under temporary names and committed at once, in order of staging.
 
-    As a context manager: leaving it without `commit` removes what was staged, and the folder too if
-    it was not there before and nothing else is in it.
+    As a context manager: leaving it without `commit` removes what was staged, and every folder that
+    was made for it.
     """
 
     def __init__(self, path: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
-        """Check that writing to `path` is safe for the files `sources`, and create it.
+        """Check that writing to `path` is safe for the files `sources`; nothing is changed yet.
 
         Raises CheckpointError if a source lies in `path` or the other way round, and
-        FileExistsError if it holds something and `overwrite` is false.
+        FileExistsError if it holds something and `overwrite` is false. Temporary files that a
+        killed run has left are nothing.
         """
         self.path = path
+        self.replaced: list[str] = []
+        self.removed: list[str] = []
         self._staged: dict[Path, Path] = {}
+        self._made: list[Path] = []
         _refuse_overlap(path, sources)
         if path.exists() and not path.is_dir():
             raise FileExistsError(errno.EEXIST, "is a file; the target is a folder", str(path))
-        if path.is_dir() and not overwrite and any(path.iterdir()):
+        if not overwrite and any(_is_content(found) for found in path.rglob("*")):
             raise FileExistsError(
-                errno.EEXIST, "is not empty; name another folder, or pass overwrite", str(path)
+                errno.EEXIST, "is not empty; name another folder, or pass overwrite=True", str(path)
             )
-        self._created = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
+        self._obsolete = weight_files(path)
 
     def __enter__(self) -> TargetFolder:
+        for left in list(self.path.rglob(_TEMPORARY)):
+            self._remove(left)
         return self
 
     def __exit__(
@@ -55,19 +66,16 @@ class TargetFolder:
     ) -> None:
         for temporary in self._staged:
             temporary.unlink(missing_ok=True)
-        if not self._created:
-            return
-        folders = {self.path}
-        for final in self._staged.values():
-            folders.update(parent for parent in final.parents if self.path in parent.parents)
-        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
-            with suppress(OSError):  # not empty: committed, or somebody else's files are in it
+        for folder in reversed(self._made):
+            with suppress(OSError):  # not empty: somebody else's files are in it
                 folder.rmdir()
 
     def stage(self, name: str) -> Path:
         """The temporary path at which to write the file that will be called `name`."""
         final = self.path / name
-        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder; a file must go there", str(final))
+        self._make(final.parent)
         temporary = _temporary(final)
         self._staged[temporary] = final
         return temporary
@@ -75,30 +83,45 @@ class TargetFolder:
     def stage_json(self, name: str, value: dict[str, Any]) -> None:
         """Write `value` as the file that will be called `name`."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        self.stage(name).write_bytes(text.encode())
+        temporary = self.stage(name)
+        with failing_at(temporary):
+            temporary.write_bytes(text.encode())
 
     def commit(self) -> None:
         """Give every staged file its name; all of them are on the disk before the first gets it.
 
-        Weights and indexes of an earlier checkpoint that would be loaded beside the new ones go.
+        Then weights and index of an earlier checkpoint go, which would be loaded beside the new.
+        `replaced` and `removed` tell which files were there before.
         """
+        finals = {final: final.relative_to(self.path).as_posix() for final in self._staged.values()}
         for temporary in self._staged:
             _sync(temporary)
-        finals = list(self._staged.values())
-        for pattern in ("*.safetensors", "*.safetensors.index.json"):
-            for old in self.path.glob(pattern):
-                if old not in finals:
-                    old.unlink()
+        self.replaced += [name for final, name in finals.items() if os.path.lexists(final)]
         for temporary, final in self._staged.items():
             os.replace(temporary, final)
+        for name in sorted(self._obsolete - set(finals.values())):
+            self._remove(self.path / name)
+        folders = {path.parent for path in (*finals, *self._made)}
         self._staged.clear()
-        for folder in {final.parent for final in finals} | {self.path.parent}:
+        self._made.clear()
+        for folder in folders:
             _sync_names(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder, and those it lies in."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+            self._made.append(path)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink()
+        self.removed.append(path.relative_to(self.path).as_posix())
 
 
 def create(path: Path, head: bytes, nbytes: int) -> None:
     """Create a file of `nbytes` bytes that starts with `head`; the rest is zero, and not stored."""
-    with open(path, "wb") as file:
+    with failing_at(path), open(path, "wb") as file:
         file.write(head)
         file.truncate(nbytes)
 
@@ -106,7 +129,7 @@ def create(path: Path, head: bytes, nbytes: int) -> None:
 def write_at(path: Path, begin: int, array: Array) -> None:
     """Write the bytes of an array into the existing file at `path`, from byte `begin`."""
     view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    with open(path, "r+b", buffering=0) as file:
+    with failing_at(path), open(path, "r+b", buffering=0) as file:
         file.seek(begin)
         while view:  # one write takes 2 GiB at most
             view = view[file.write(view) :]
@@ -137,17 +160,26 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """Where a file is written first: in the same folder, so that renaming is one step."""
-    return path.with_name(f".{path.name}.partial")
+    """Where a file is written first: in the same folder, so that renaming is one step.
+
+    Each call gives another name: what two runs write at the same time does not mix.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def _is_content(path: Path) -> bool:
+    """Whether something in a folder is more than a temporary file, or a folder."""
+    return path.is_symlink() or not (path.is_dir() or path.match(_TEMPORARY))
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:
     """Wait until the content of a file is on the disk."""
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with failing_at(path):
+        handle = os.open(path, flags)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _sync_names(folder: Path) -> None:

@@ -20,13 +20,15 @@ from bitmill.checkpoint import (
     quantize_checkpoint,
     read_tensor,
 )
+from bitmill.checkpoint.plan import FORMAT
 from bitmill.checkpoint.read import CONFIG, INDEX
 from bitmill.checkpoint.write import TargetFolder, write_tensors
-from bitmill.cli.quantize import positive, threads_of
-from bitmill.cli.show import ProgressDisplay, print_report
-from bitmill.formats import compressed_tensors
+from bitmill.cli.arguments import add_threads, path, threads_of
+from bitmill.cli.progress import ProgressDisplay
+from bitmill.cli.show import print_report
+from bitmill.cli.text import printable
 from bitmill.quantize import quantize
-from bitmill.schemes.affine import Affine
+from bitmill.schemes import Affine
 
 HIDDEN, INTERMEDIATE, LAYERS, VOCABULARY = 1024, 2816, 4, 4096
 HEADS, KV_HEADS = 16, 4
@@ -42,8 +44,8 @@ def add_parser(commands: Any) -> None:
     )
     parser = commands.add_parser("demo", help="see it work on a made-up model", description=text)
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep both checkpoints in DIR")
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads (default: all)")
+    parser.add_argument("--keep", type=path, metavar="DIR", help="keep both checkpoints in DIR")
+    add_threads(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     num_threads = threads_of(args)
     if args.keep is not None:
         _demo(args.keep, num_threads)
-        print(f"kept: {args.keep}")
+        print(f"kept: {printable(args.keep)}")
         return
     with tempfile.TemporaryDirectory(prefix="bitmill-demo-") as folder:
         _demo(Path(folder), num_threads)
@@ -60,10 +62,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _demo(folder: Path, num_threads: int) -> None:
     src, dst = folder / "llama-bf16", folder / "llama-W4A16"
-    print(f"writing a made-up Llama to {src}")
+    print(f"writing a made-up Llama to {printable(src)}")
     write_llama(src)
-    plan = plan_checkpoint(src, SCHEME)
-    print(f"quantizing it into {dst}\n")
+    plan = plan_checkpoint(src, SCHEME, scale_dtype="auto")
+    print(f"quantizing it into {printable(dst)}\n")
     with ProgressDisplay() as display:
         report = quantize_checkpoint(src, dst, plan, num_threads=num_threads, progress=display)
     count = compare(open_checkpoint(src), open_checkpoint(dst))
@@ -112,10 +114,10 @@ def compare(source: Checkpoint, target: Checkpoint) -> int:
     Raises CheckpointError at the first tensor that differs.
     """
     group = target.config["quantization_config"]["config_groups"]["group_0"]
-    places = {info.name: (path, info) for path, info in target.tensors()}
+    places = {info.name: (file, info) for file, info in target.tensors()}
     count = 0
-    for path, info in source.tensors():
-        x = read_tensor(path, info)
+    for file, info in source.tensors():
+        x = read_tensor(file, info)
         if info.name in places:
             equal = read_tensor(*places[info.name]).tobytes() == x.tobytes()
         else:
@@ -126,7 +128,7 @@ def compare(source: Checkpoint, target: Checkpoint) -> int:
                 for name, place in places.items()
                 if name.startswith(module)
             }
-            found = compressed_tensors.decode(stored, group["weights"], dtype_name=info.numpy)
+            found = FORMAT.decode(stored, group["weights"], dtype_name=info.numpy)
             wanted = quantize(x, found.scheme)
             equal = all(
                 found.arrays[name].tobytes() == array.tobytes()

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from bitmill._threads import resolve
+from bitmill import clip
 from bitmill.checkpoint import plan_checkpoint, quantize_checkpoint
-from bitmill.checkpoint.patterns import check_pattern
 from bitmill.checkpoint.plan import SCALE_DTYPES
-from bitmill.cli.show import ProgressDisplay, print_report
-from bitmill.schemes.affine import Affine
+from bitmill.cli.arguments import add_threads, group_size, path, pattern, threads_of
+from bitmill.cli.progress import ProgressDisplay
+from bitmill.cli.show import print_report
+from bitmill.cli.text import printable
+from bitmill.schemes import Affine
 
 SCHEMES = {"W4A16": 4, "W8A16": 8}
 """Bits of the schemes that have a name in vLLM and llm-compressor."""
@@ -23,7 +24,8 @@ folder DST, in the pack-quantized format of compressed-tensors that vLLM, SGLang
 load. Everything else is copied unchanged.
 
 A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights that are no
-embeddings, norms or lm_head), or re: and a regex that matches from the start of the name."""
+embeddings, norms or lm_head), or re: and a regex that matches from the start of the name. --ignore
+and --include take one pattern each, and can be repeated."""
 
 
 def add_parser(commands: Any) -> None:
@@ -36,19 +38,24 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run, parser=parser)
     add = parser.add_argument
-    add("src", metavar="SRC", type=Path, help="safetensors file or folder to read")
-    add("dst", metavar="DST", type=Path, help="folder to write")
+    add("src", metavar="SRC", type=path, help="safetensors file or folder to read")
+    add("dst", metavar="DST", type=path, help="folder to write")
     width = parser.add_mutually_exclusive_group()
     width.add_argument("--scheme", choices=SCHEMES, help="named scheme (default: W4A16)")
     width.add_argument("--bits", type=int, choices=range(2, 9), help="bits per code")
     add("--asymmetric", action="store_true", help="with --bits: a zero-point for each scale")
     add(
         "--group-size",
-        type=_group_size,
+        type=group_size,
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
-    add("--clip", default="minmax", help="how ranges are chosen (default: minmax)")
+    add(
+        "--clip",
+        default="minmax",
+        choices=tuple(clip.NAMES),
+        help="how ranges are chosen (default: minmax)",
+    )
     add(
         "--scale-rule",
         default="absmax",
@@ -61,17 +68,13 @@ def add_parser(commands: Any) -> None:
         choices=SCALE_DTYPES,
         help="storage of the scales (default: auto, the dtype of the model)",
     )
-    pattern = {
-        "nargs": "+",
-        "action": "extend",
-        "default": [],
-        "type": _pattern,
-        "metavar": "PATTERN",
-    }
-    add("--ignore", **pattern, help="modules to keep as they are")
-    add("--include", **pattern, help="modules to quantize besides Linear")
-    add("--threads", type=positive, metavar="N", help="threads (default: all usable cores)")
-    add("--overwrite", action="store_true", help="replace the checkpoint in DST")
+    for option, what in (
+        ("--ignore", "keep modules as they are"),
+        ("--include", "quantize modules besides Linear"),
+    ):
+        add(option, action="append", default=[], type=pattern, metavar="PATTERN", help=what)
+    add_threads(parser)
+    add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
         )
     print_report(report)
-    print(f"written to {args.dst}")
+    print(f"written to {printable(args.dst)}")
 
 
 def scheme_of(args: argparse.Namespace) -> Affine:
@@ -102,45 +105,19 @@ def scheme_of(args: argparse.Namespace) -> Affine:
     parser: argparse.ArgumentParser = args.parser
     if args.asymmetric and args.bits is None:
         parser.error("--asymmetric goes with --bits; the named schemes are symmetric")
+    if args.asymmetric and args.scale_rule != "absmax":
+        parser.error(f"--scale-rule {args.scale_rule} does not go with --asymmetric")
     bits = args.bits or SCHEMES[args.scheme or "W4A16"]
-    group_size = args.group_size
-    if group_size is None:
-        group_size = 0 if bits == 8 else 128
+    size = args.group_size
+    if size is None:
+        size = 0 if bits == 8 else 128
     try:
         return Affine(
             bits,
             symmetric=not args.asymmetric,
-            group_size=group_size or None,
+            group_size=size or None,
             clip=args.clip,
             scale_rule=args.scale_rule,
         )
     except ValueError as error:
         parser.error(str(error))
-
-
-def threads_of(args: argparse.Namespace) -> int:
-    """The number of threads, from `--threads` or the environment; a wrong one ends the program."""
-    try:
-        return resolve(args.threads)
-    except ValueError as error:
-        parser: argparse.ArgumentParser = args.parser
-        parser.error(str(error))
-
-
-def positive(text: str) -> int:
-    """A count of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _group_size(text: str) -> int:
-    """A group size; 0 for none, since None is what argparse leaves where nothing was said."""
-    return 0 if text.lower() == "none" else positive(text)
-
-
-def _pattern(text: str) -> str:
-    try:
-        return check_pattern(text, "pattern")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -13,18 +13,17 @@ Layout and configuration as compressed-tensors 0.20 writes and reads them.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bitmill._check import word_count
 from bitmill._dtypes import Array, dtype
+from bitmill._sizes import word_count
+from bitmill.formats import Weight, total
 from bitmill.layouts import pack, unpack
 from bitmill.qtensor import QTensor
-from bitmill.schemes.affine import Affine
-from bitmill.schemes.base import Field, Scheme
+from bitmill.schemes import Affine, Field, Scheme
 
 NAME = "pack-quantized"
 
@@ -33,7 +32,7 @@ def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
     """Why the format cannot hold a weight of this shape under this scheme; None if it can.
 
     >>> why_not(Affine(4, group_size=128), (512, 300))
-    'rows of 300 weights are not a whole number of groups of 128'
+    'rows of 300 weights are not a whole number of groups of 128 (choose another size, or none)'
     >>> why_not(Affine(4, group_size=128), (512, 384))
     """
     if not isinstance(scheme, Affine):
@@ -49,7 +48,10 @@ def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
     if scheme.group_size is None and _scale(scheme, shape).shape != (shape[0], 1):
         return "the format holds one scale per row or group of a row only"
     if scheme.group_size is not None and shape[1] % scheme.group_size:
-        return f"rows of {shape[1]} weights are not a whole number of groups of {scheme.group_size}"
+        return (
+            f"rows of {shape[1]} weights are not a whole number of groups of {scheme.group_size} "
+            "(choose another size, or none)"
+        )
     return None
 
 
@@ -82,7 +84,7 @@ def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
     >>> nbytes(Affine(4, group_size=128, scales="bfloat16"), (512, 384))
     101392
     """
-    return sum(math.prod(size) * dtype(name).itemsize for _, name, size in tensors(scheme, shape))
+    return total(tensors(scheme, shape))
 
 
 def encode(q: QTensor) -> dict[str, Array]:
@@ -101,7 +103,7 @@ def encode(q: QTensor) -> dict[str, Array]:
 
 
 def decode(
-    arrays: Mapping[str, Array], weights: Mapping[str, Any], *, dtype_name: str | None = None
+    arrays: Mapping[str, Array], described: Mapping[str, Any], *, dtype_name: str | None = None
 ) -> QTensor:
     """The inverse of `encode`: arrays by name, and `weights` of the module's configuration group.
 
@@ -111,9 +113,9 @@ def decode(
     """
     scale = _array(arrays, "weight_scale")
     scheme = Affine(  # what is not said has the defaults of compressed-tensors
-        weights.get("num_bits", 8),
-        symmetric=weights.get("symmetric", True),
-        group_size=weights.get("group_size") if weights.get("strategy") == "group" else None,
+        described.get("num_bits", 8),
+        symmetric=described.get("symmetric", True),
+        group_size=described.get("group_size") if described.get("strategy") == "group" else None,
         scales=scale.dtype.name,
     )
     rows, columns = _shape(_array(arrays, "weight_shape"))
@@ -137,41 +139,43 @@ def decode(
 
 
 def config(
-    schemes: Mapping[str, Affine], *, linear: Collection[str], ignore: Sequence[str]
+    weights: Mapping[str, Weight], *, linear: Collection[str] = (), ignore: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The `quantization_config` for modules with these schemes; `ignore` are the others' names.
+    """The `quantization_config` for these modules; `ignore` are the others' names.
 
     `linear` names the modules that loaders are sure to see as class `Linear`. One scheme targets
     that class. Several target exact names: vLLM takes a fused q/k/v for a `Linear` before it looks
     at the names of its parts.
     """
     groups: dict[str, list[str]] = {}
-    for module, scheme in schemes.items():
-        groups.setdefault(json.dumps(_weights(scheme)), []).append(module)
+    for module, (scheme, shape, _) in weights.items():
+        groups.setdefault(json.dumps(_weights(_affine(scheme, shape))), []).append(module)
     if len(groups) == 1:
         (key,) = groups
-        groups[key] = ["Linear", *(module for module in schemes if module not in linear)]
-    if not any(name.rpartition(".")[2] == "lm_head" for name in (*schemes, *ignore)):
+        groups[key] = ["Linear", *(module for module in weights if module not in linear)]
+    if not any(name.rpartition(".")[2] == "lm_head" for name in (*weights, *ignore)):
         ignore = [*ignore, "lm_head"]  # tied to the embedding: a module without a tensor
     return {
         "quant_method": "compressed-tensors",
         "format": NAME,
         "quantization_status": "compressed",  # without it loaders leave the weights random
         "config_groups": {
-            f"group_{i}": {"targets": targets, "format": NAME, "weights": json.loads(weights)}
-            for i, (weights, targets) in enumerate(groups.items())
+            f"group_{i}": {"targets": targets, "format": NAME, "weights": json.loads(said)}
+            for i, (said, targets) in enumerate(groups.items())
         },
         "ignore": list(ignore),
     }
 
 
-def notes(scheme: Affine) -> list[str]:
+def notes(scheme: Scheme) -> list[str]:
     """What to know about the runtimes before such weights are handed to them; mostly nothing.
 
     >>> notes(Affine(4, group_size=128))
     []
     """
-    found = []
+    found: list[str] = []
+    if not isinstance(scheme, Affine):
+        return found
     if not scheme.symmetric:
         found.append(
             "Transformers with compressed-tensors 0.18 to 0.20 loads asymmetric weights only with "
@@ -199,10 +203,10 @@ def _scale(scheme: Affine, shape: tuple[int, ...]) -> Field:
 
 def _weights(scheme: Affine) -> dict[str, Any]:
     """The `weights` of a configuration group."""
-    weights = {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
+    said = {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
     if scheme.group_size is None:
-        return {**weights, "strategy": "channel"}
-    return {**weights, "strategy": "group", "group_size": scheme.group_size}
+        return {**said, "strategy": "channel"}
+    return {**said, "strategy": "group", "group_size": scheme.group_size}
 
 
 def _shape(array: Array) -> tuple[int, int]:

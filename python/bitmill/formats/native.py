@@ -1,71 +1,95 @@
 # SPDX-License-Identifier: MIT
 """bitmill's own format: the arrays of a scheme's layout under their names, the scheme as JSON.
 
-A tensor `name` is stored as `<name>.<field>` for every field of `scheme.layout(shape)`; a JSON
-object in the safetensors metadata, under the key "bitmill", says scheme, shape and dtype of each.
+A weight of module `M` is stored as `M.<field>` for every field of `scheme.layout(shape)`; the
+configuration says scheme, shape and dtype of each. It holds every scheme and shape.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bitmill import schemes
 from bitmill._dtypes import Array
+from bitmill.formats import Weight, total
 from bitmill.qtensor import QTensor
+from bitmill.schemes import Field, Scheme
 
-KEY = "bitmill"
+METHOD = "bitmill"
 VERSION = 1
 
 
-def why_not(scheme: schemes.Scheme, shape: tuple[int, ...]) -> None:
-    """None: the format holds every scheme and shape."""
+def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
+    """None: there is nothing that the format cannot hold."""
+    return None
 
 
-def tensors(name: str, q: QTensor) -> dict[str, Array]:
-    """The arrays of one tensor under the names they have in a file."""
-    return {f"{name}.{field}": array for field, array in q.arrays.items()}
+def tensors(scheme: Scheme, shape: tuple[int, ...]) -> list[Field]:
+    """Name (behind `M.`), dtype and shape of every tensor: the layout of the scheme."""
+    return scheme.layout(shape)
 
 
-def config(quantized: Mapping[str, QTensor]) -> dict[str, str]:
-    """The safetensors metadata that describes these tensors."""
-    described = {
-        name: {"scheme": q.scheme.to_dict(), "shape": list(q.shape), "dtype": q.dtype}
-        for name, q in quantized.items()
-    }
-    return {KEY: json.dumps({"version": VERSION, "tensors": described}, sort_keys=True)}
+def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
+    """Bytes of tensor data that the format takes: those that are held in memory."""
+    return total(tensors(scheme, shape))
 
 
-def descriptions(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """What `config` wrote: scheme, shape and dtype by name. ValueError if it is not that."""
-    if KEY not in metadata:
-        raise ValueError(f"its metadata have no {KEY!r} entry: bm.save did not write it")
-    try:
-        described = json.loads(metadata[KEY])
-        version, entries = described["version"], described["tensors"]
-        if version != VERSION:
-            raise ValueError(f"its version is {version!r}; this bitmill reads {VERSION}")
-        return {
-            name: {
-                "scheme": schemes.from_dict(entry["scheme"]),
-                "shape": tuple(int(n) for n in entry["shape"]),
-                "dtype": str(entry["dtype"]),
-            }
-            for name, entry in entries.items()
-        }
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its {KEY!r} entry cannot be read: {error!r}") from None
+def encode(q: QTensor) -> dict[str, Array]:
+    """The arrays that `tensors` lists: those of the QTensor."""
+    return q.arrays
 
 
-def qtensor(name: str, description: Mapping[str, Any], stored: Mapping[str, Array]) -> QTensor:
-    """The tensor of this name and description, out of the arrays of a file.
+def decode(
+    arrays: Mapping[str, Array], described: Mapping[str, Any], *, dtype_name: str | None = None
+) -> QTensor:
+    """The inverse of `encode`: arrays by name, and what `config` says about the weight.
 
-    Raises ValueError for arrays that are missing or do not fit.
+    `dtype_name` overrides the dtype in it. Raises ValueError for a description that is none, and
+    for arrays that are missing or do not fit.
     """
-    layout = description["scheme"].layout(description["shape"])
-    missing = [f"{name}.{field.name}" for field in layout if f"{name}.{field.name}" not in stored]
+    scheme, shape, dtype = _weight(described)
+    layout = scheme.layout(shape)
+    missing = [field.name for field in layout if field.name not in arrays]
     if missing:
-        raise ValueError(f"tensor {missing[0]!r} is missing")
-    arrays = {field.name: stored[f"{name}.{field.name}"] for field in layout}
-    return QTensor(arrays=arrays, **description)
+        raise ValueError(f"{missing[0]} is missing; found {', '.join(arrays) or 'nothing'}")
+    held = {field.name: arrays[field.name] for field in layout}
+    return QTensor(scheme, shape, dtype_name or dtype, held)
+
+
+def config(
+    weights: Mapping[str, Weight], *, linear: Collection[str] = (), ignore: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The `quantization_config`: each weight by its name, so no other needs to be told of.
+
+    >>> config({"m": Weight(schemes.Affine(4), (2, 8), "float32")})["tensors"]
+    {'m': {'scheme': {'scheme': 'Affine', 'bits': 4}, 'shape': [2, 8], 'dtype': 'float32'}}
+    """
+    described = {
+        name: {"scheme": scheme.to_dict(), "shape": list(shape), "dtype": dtype}
+        for name, (scheme, shape, dtype) in weights.items()
+    }
+    return {"quant_method": METHOD, "version": VERSION, "tensors": described}
+
+
+def descriptions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By name, what `config` wrote about each weight. ValueError if it did not write this."""
+    version, described = config.get("version"), config.get("tensors")
+    if version != VERSION:
+        raise ValueError(f"its version is {version!r}; this bitmill reads {VERSION}")
+    if not isinstance(described, dict):
+        raise ValueError(f"its 'tensors' is a JSON {type(described).__name__}; wanted an object")
+    return described
+
+
+def notes(scheme: Scheme) -> list[str]:
+    """What to know about the runtimes: none but bitmill reads the format."""
+    return ["only bitmill itself loads its native format"]
+
+
+def _weight(described: Mapping[str, Any]) -> Weight:
+    try:
+        shape = tuple(int(n) for n in described["shape"])
+        return Weight(schemes.from_dict(described["scheme"]), shape, str(described["dtype"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its description {described!r} cannot be read: {error!r}") from None

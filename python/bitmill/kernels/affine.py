@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check, _core
-from bitmill._dtypes import STORAGES, Array, carrier, code, code_dtype, dtype, zero_point_dtype
+from bitmill import _arguments, _core
+from bitmill._arguments import RULES
+from bitmill._dtypes import Array, carrier, code, dtype
 from bitmill._results import AffineCodes, AffineParams, Params, each_param
+from bitmill._sizes import group_count, zero_point_dtype
 from bitmill._threads import resolve
 
 Quantizer = tuple[int, int, int, int, int]
@@ -18,11 +20,9 @@ def affine_params(
     lo: Array, hi: Array, *, qmin: int, qmax: int, rule: str, scales: str = "float32"
 ) -> AffineParams:
     """`bitmill.reference.affine_params`, fast."""
-    lo, hi = _check.matrix(lo, "lo", ("float32",)), _check.matrix(hi, "hi", ("float32",))
-    _check.same_shape(lo, hi, "lo and hi")
-    index = _check.rule(rule, qmin, qmax)
-    params = _new_params(lo.shape, qmax, rule, _check.choice(scales, "scales", STORAGES))
-    quantizer = (qmin, qmax, index, code(scales), 0)
+    lo, hi = _arguments.affine_params(lo, hi, qmin, qmax, rule, scales)
+    params = _new_params(lo.shape, qmax, rule, scales)
+    quantizer = (qmin, qmax, RULES.index(rule), code(scales), 0)
     _, overflowed, underflowed = _core.affine_params(quantizer, lo, hi, *_carriers(params))
     return AffineParams(*params, overflowed, underflowed)
 
@@ -41,19 +41,16 @@ def affine_encode(
     num_threads: int | None = None,
 ) -> Array:
     """`bitmill.reference.affine_encode`, fast."""
-    x = _check.matrix(x, "x")
-    _check.code_range(qmin, qmax)
-    _check.packed_width(bits, qmin, qmax)
-    rows, length = x.shape
-    groups, group = _groups(x.shape, group_size)
-    params = _check.affine_params(groups, scale, zero_point, offset)
-    out = _check.output(out, *_codes_of(x.shape, qmin, qmax, bits), x, *params)
+    x, params, size, out = _arguments.affine_encode(
+        x, (scale, zero_point, offset), qmin, qmax, group_size, bits, out
+    )
+    threads = resolve(num_threads)
     if x.size:
+        rows, length = x.shape
         quantizer = (qmin, qmax, 0, code(params[0].dtype.name), bits or 0)
-        params = _widened(params, qmax)
         _core.affine_encode(
-            quantizer, carrier(x), code(x.dtype.name), rows, length, group,
-            *_carriers(params), out, resolve(num_threads),
+            quantizer, carrier(x), code(x.dtype.name), rows, length, min(size or length, length),
+            *_carriers(params), out, threads,
         )  # fmt: skip
     return out
 
@@ -70,20 +67,18 @@ def affine_quantize(
     num_threads: int | None = None,
 ) -> AffineCodes:
     """`bitmill.reference.affine_quantize`, fast: each group is read from memory once."""
-    x = _check.matrix(x, "x")
-    index = _check.rule(rule, qmin, qmax)
-    _check.packed_width(bits, qmin, qmax)
+    x, size, codes = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits)
+    threads = resolve(num_threads)
     rows, length = x.shape
-    groups, group = _groups(x.shape, group_size)
-    params = _new_params(groups, qmax, rule, _check.choice(scales, "scales", STORAGES))
-    codes = np.empty(*_codes_of(x.shape, qmin, qmax, bits))
+    shape = (rows, group_count(length, size))
     if x.size == 0:  # rows of no values still have a scale: 1
-        empty = np.zeros(groups, np.float32)
+        empty = np.zeros(shape, np.float32)
         made = affine_params(empty, empty, qmin=qmin, qmax=qmax, rule=rule, scales=scales)
         return AffineCodes(codes, *made[:3], 0, 0, 0)
+    params = _new_params(shape, qmax, rule, scales)
     counts = _core.affine_quantize(
-        (qmin, qmax, index, code(scales), bits or 0), carrier(x), code(x.dtype.name), rows, length,
-        group, *_carriers(params), codes, resolve(num_threads),
+        (qmin, qmax, RULES.index(rule), code(scales), bits or 0), carrier(x), code(x.dtype.name),
+        rows, length, min(size or length, length), *_carriers(params), codes, threads,
     )  # fmt: skip
     return AffineCodes(codes, *params, *counts)
 
@@ -103,18 +98,15 @@ def affine_decode(
     num_threads: int | None = None,
 ) -> Array:
     """`bitmill.reference.affine_decode`, fast."""
-    codes, length = _check.codes(codes, bits, length, signed)
-    shape = (codes.shape[0], length)
-    groups, group = _groups(shape, group_size)
-    params = _check.affine_params(groups, scale, zero_point, offset)
-    name = _check.float_dtype(dtype_name, "dtype_name")
-    out = _check.output(out, shape, dtype(name), codes, *params)
+    codes, params, size, length, out = _arguments.affine_decode(
+        codes, (scale, zero_point, offset), group_size, (bits, length, signed), dtype_name, out
+    )
+    threads = resolve(num_threads)
     if out.size:
-        quantizer = decoding(codes, bits, signed, params[0].dtype.name)
-        params = _widened(params, quantizer[1])
         _core.affine_decode(
-            quantizer, codes, *shape, group, *_carriers(params), carrier(out), code(name),
-            resolve(num_threads),
+            decoding(codes, bits, signed, params[0].dtype.name), codes, codes.shape[0], length,
+            min(size or length, length), *_carriers(params), carrier(out), code(out.dtype.name),
+            threads,
         )  # fmt: skip
     return out
 
@@ -128,34 +120,10 @@ def decoding(codes: Array, bits: int | None, signed: bool | None, scales: str) -
     return 0, (1 << width) - 1, 0, code(scales), bits or 0
 
 
-def _groups(shape: tuple[int, int], group_size: int | None) -> tuple[tuple[int, int], int]:
-    """Shape of the parameters, and the group size that the compiled module is told."""
-    size = _check.group_size(group_size)
-    rows, length = shape
-    return (rows, _check.group_count(length, size)), length if size is None else min(size, length)
-
-
-def _codes_of(
-    shape: tuple[int, int], qmin: int, qmax: int, bits: int | None
-) -> tuple[tuple[int, int], np.dtype[np.generic]]:
-    """Shape and dtype of the codes, or of the words they are packed into."""
-    if bits is None:
-        return shape, code_dtype(qmin, qmax)
-    return (shape[0], _check.word_count(shape[1], bits)), np.dtype(np.uint32)
-
-
 def _new_params(shape: tuple[int, ...], qmax: int, rule: str, scales: str) -> Params:
     scale = np.empty(shape, dtype(scales))
     zero_point = np.empty(shape, zero_point_dtype(qmax)) if rule == "asymmetric" else None
     return scale, zero_point, np.empty_like(scale) if rule == "offset" else None
-
-
-def _widened(params: Params, qmax: int) -> Params:
-    """Zero-points in the width that goes with qmax."""
-    scale, zero_point, offset = params
-    if zero_point is not None:
-        zero_point = zero_point.astype(zero_point_dtype(qmax), copy=False)
-    return scale, zero_point, offset
 
 
 def _carriers(params: Params) -> Params:

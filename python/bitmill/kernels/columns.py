@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check, _core
-from bitmill._dtypes import Array, carrier, code, code_dtype, dtype
+from bitmill import _arguments, _core
+from bitmill._dtypes import Array, carrier, code
 from bitmill._threads import resolve
 from bitmill.kernels.affine import decoding
 from bitmill.kernels.convert import to_float32
@@ -24,15 +24,13 @@ def column_encode(
     num_threads: int | None = None,
 ) -> Array:
     """`bitmill.reference.column_encode`, fast."""
-    x = _check.matrix(x, "x")
-    _check.code_range(qmin, qmax)
+    x, params, out = _arguments.column_encode(x, (scale, zero_point, offset), qmin, qmax, out)
     rows, columns = x.shape
-    params = _check.affine_params((columns,), scale, zero_point, offset)
-    out = _check.output(out, x.shape, code_dtype(qmin, qmax), x, *params)
+    threads = resolve(num_threads)
     if x.size:
         _core.column_encode(
             (qmin, qmax, 0, 0, 0), carrier(x), code(x.dtype.name), rows, columns,
-            *_widened(*params, no_offset=0.0), out, resolve(num_threads),
+            *_widened(*params, no_offset=0.0), out, threads,
         )  # fmt: skip
     return out
 
@@ -48,16 +46,15 @@ def column_decode(
     num_threads: int | None = None,
 ) -> Array:
     """`bitmill.reference.column_decode`, fast."""
-    codes, _ = _check.codes(codes, None, None, None)
+    params = scale, zero_point, offset
+    codes, params, out = _arguments.column_decode(codes, params, dtype_name, out)
     rows, columns = codes.shape
-    params = _check.affine_params((columns,), scale, zero_point, offset)
-    name = _check.float_dtype(dtype_name, "dtype_name")
-    out = _check.output(out, codes.shape, dtype(name), codes, *params)
+    threads = resolve(num_threads)
     if out.size:
         # -0.0 is the number that changes no sum; +0.0 would turn -0.0 into +0.0.
         _core.column_decode(
             decoding(codes, None, None, "float32"), codes, rows, columns,
-            *_widened(*params, no_offset=-0.0), carrier(out), code(name), resolve(num_threads),
+            *_widened(*params, no_offset=-0.0), carrier(out), code(out.dtype.name), threads,
         )  # fmt: skip
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check, _core
+from bitmill import _arguments, _core
 from bitmill._dtypes import Array, carrier, code
 from bitmill._results import ErrorSums
 from bitmill._threads import resolve
@@ -13,8 +13,7 @@ from bitmill._threads import resolve
 
 def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSums:
     """`bitmill.reference.error_sums`, fast."""
-    x, y = _check.matrix(x, "x"), _check.matrix(y, "y", ("float32",))
-    _check.same_shape(x, y, "x and y")
+    x, y = _arguments.error_sums(x, y)
     out = np.zeros((5, x.shape[0]))
     if x.size:
         rows, length = x.shape

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from bitmill import _check, _core
+from bitmill import _arguments, _core
 from bitmill._dtypes import Array
 from bitmill._threads import resolve
 
@@ -14,13 +12,11 @@ def pack(
     codes: Array, bits: int, *, out: Array | None = None, num_threads: int | None = None
 ) -> Array:
     """`bitmill.reference.pack`, fast."""
-    codes = _check.matrix(codes, "codes", ("int8", "uint8"))
-    bits = _check.integer(bits, "bits", low=1, high=8)
+    codes, bits, out = _arguments.pack(codes, bits, out)
     rows, length = codes.shape
-    out = _check.output(out, (rows, _check.word_count(length, bits)), np.dtype(np.uint32), codes)
-    signed = codes.dtype == np.int8
+    signed = codes.dtype.kind == "i"
     if not _core.pack(codes, rows, length, bits, signed, out, resolve(num_threads)):
-        raise _check.code_error(codes, bits)
+        raise _arguments.code_error(codes, bits)
     return out
 
 
@@ -34,10 +30,6 @@ def unpack(
     num_threads: int | None = None,
 ) -> Array:
     """`bitmill.reference.unpack`, fast."""
-    packed = _check.matrix(packed, "packed", ("uint32",))
-    bits = _check.integer(bits, "bits", low=1, high=8)
-    length = _check.packed_length(packed, bits, length)
-    rows = packed.shape[0]
-    out = _check.output(out, (rows, length), np.dtype(np.int8 if signed else np.uint8), packed)
-    _core.unpack(packed, rows, length, bits, signed, out, resolve(num_threads))
+    packed, bits, length, signed, out = _arguments.unpack(packed, bits, length, signed, out)
+    _core.unpack(packed, packed.shape[0], length, bits, signed, out, resolve(num_threads))
     return out

@@ -11,9 +11,10 @@ from operator import itemgetter
 
 import numpy as np
 
-from bitmill import _check
-from bitmill._dtypes import STORAGES, Array, code_dtype, dtype, zero_point_dtype
+from bitmill import _arguments
+from bitmill._dtypes import Array, dtype
 from bitmill._results import AffineCodes, AffineParams, Params, each_param
+from bitmill._sizes import code_dtype, zero_point_dtype
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, minmax
@@ -40,10 +41,8 @@ def affine_params(
     A span of zero gives scale 1. A scale that underflows becomes the smallest positive value of
     its dtype, keeping its sign; what is not finite is counted in `overflowed`.
     """
-    lo, hi = _check.matrix(lo, "lo", ("float32",)), _check.matrix(hi, "hi", ("float32",))
-    _check.same_shape(lo, hi, "lo and hi")
-    _check.rule(rule, qmin, qmax)
-    to = dtype(_check.choice(scales, "scales", STORAGES))
+    lo, hi = _arguments.affine_params(lo, hi, qmin, qmax, rule, scales)
+    to = dtype(scales)
     span, divisor, lo = _span(lo, hi, qmin, qmax, rule)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         quotient = span / divisor
@@ -98,19 +97,14 @@ def affine_encode(
     the IEEE float32 quotient limited to ±2^24, half to even. A scale of infinity gives code 0.
     `x` is taken to be finite; float64 is rounded to float32 first.
     """
-    x = _check.matrix(x, "x")
-    _check.code_range(qmin, qmax)
-    _check.packed_width(bits, qmin, qmax)
-    size = _check.group_size(group_size)
-    rows, length = x.shape
-    shape = (rows, _check.group_count(length, size))
-    params = _check.affine_params(shape, scale, zero_point, offset)
+    x, params, size, out = _arguments.affine_encode(
+        x, (scale, zero_point, offset), qmin, qmax, group_size, bits, out
+    )
     codes = np.empty(x.shape, code_dtype(qmin, qmax))
     for span, group in _each_group(size, params):
         codes[:, span] = encode(x[:, span], *group, qmin, qmax)
     if bits is not None:
         return pack(codes, bits, out=out)
-    out = _check.output(out, codes.shape, codes.dtype, x, *params)
     out[...] = codes
     return out
 
@@ -154,7 +148,7 @@ def affine_quantize(
     The rules "absmax" and "full_range" read max |x|, the others min and max. With `bits` the codes
     are packed. Groups with NaN or infinity are counted in `nonfinite`, not in `overflowed`.
     """
-    x = _check.matrix(x, "x")
+    x, _, _ = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits)
     if rule in ("absmax", "full_range"):
         hi = absmax(x, group_size)
         lo = -hi
@@ -198,16 +192,13 @@ def affine_decode(
     fl(fl(q − zero_point)·scale), or fl(fl(q·scale) + offset), in float32, then rounded once to
     `dtype_name`. Any scale is multiplied as it is.
     """
-    codes, length = _check.codes(codes, bits, length, signed)
+    codes, params, size, length, out = _arguments.affine_decode(
+        codes, (scale, zero_point, offset), group_size, (bits, length, signed), dtype_name, out
+    )
     if bits is not None:
         codes = unpack(codes, bits, length, signed=bool(signed))
-    size = _check.group_size(group_size)
-    shape = (codes.shape[0], _check.group_count(length, size))
-    params = _check.affine_params(shape, scale, zero_point, offset)
-    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
-    out = _check.output(out, codes.shape, to, codes, *params)
     for span, group in _each_group(size, params):
-        out[:, span] = from_float32(decode(codes[:, span], *group), dtype_name)
+        out[:, span] = from_float32(decode(codes[:, span], *group), out.dtype.name)
     return out
 
 

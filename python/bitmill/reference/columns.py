@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from bitmill import _check
-from bitmill._dtypes import Array, code_dtype, dtype
+from bitmill import _arguments
+from bitmill._dtypes import Array
 from bitmill.reference.affine import decode, encode
 from bitmill.reference.convert import from_float32
 
@@ -21,10 +21,7 @@ def column_encode(
     num_threads: int | None = None,
 ) -> Array:
     """Codes [R, C] of `x` [R, C] for given parameters [C], by the rule of `affine_encode`."""
-    x = _check.matrix(x, "x")
-    _check.code_range(qmin, qmax)
-    params = _check.affine_params(x.shape[1:], scale, zero_point, offset)
-    out = _check.output(out, x.shape, code_dtype(qmin, qmax), x, *params)
+    x, params, out = _arguments.column_encode(x, (scale, zero_point, offset), qmin, qmax, out)
     out[...] = encode(x, *params, qmin, qmax)
     return out
 
@@ -40,9 +37,7 @@ def column_decode(
     num_threads: int | None = None,
 ) -> Array:
     """Values [R, C] of codes [R, C] for given parameters [C], by the rule of `affine_decode`."""
-    codes, _ = _check.codes(codes, None, None, None)
-    params = _check.affine_params(codes.shape[1:], scale, zero_point, offset)
-    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
-    out = _check.output(out, codes.shape, to, codes, *params)
-    out[...] = from_float32(decode(codes, *params), dtype_name)
+    params = scale, zero_point, offset
+    codes, params, out = _arguments.column_decode(codes, params, dtype_name, out)
+    out[...] = from_float32(decode(codes, *params), out.dtype.name)
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check
-from bitmill._dtypes import FLOATS, Array, dtype
+from bitmill import _arguments
+from bitmill._dtypes import FLOATS, Array
 
 
 def to_float32(x: Array, *, out: Array | None = None, num_threads: int | None = None) -> Array:
@@ -14,8 +14,7 @@ def to_float32(x: Array, *, out: Array | None = None, num_threads: int | None = 
 
     A NaN stays a NaN of the same sign; float16 and float64 NaNs become quiet.
     """
-    x = _check.contiguous(x, "x", FLOATS)
-    out = _check.output(out, x.shape, np.dtype(np.float32), x)
+    x, out = _arguments.convert(x, FLOATS, "float32", out)
     with np.errstate(over="ignore", invalid="ignore"):
         out[...] = x.astype(np.float32)
     if x.dtype.name in ("float16", "float64"):
@@ -32,16 +31,14 @@ def from_float32(
     A NaN becomes a quiet NaN with the sign and the leading bits of its payload; to float32 all bits
     stay as they are.
     """
-    x = _check.contiguous(x, "x", ("float32",))
-    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
-    out = _check.output(out, x.shape, to, x)
+    x, out = _arguments.convert(x, ("float32",), dtype_name, out)
     with np.errstate(over="ignore", invalid="ignore"):
-        out[...] = x.astype(to)
+        out[...] = x.astype(out.dtype)
     nan = np.isnan(x)
     bits = x[nan].view(np.uint32)
-    if dtype_name == "float16":
+    if out.dtype.name == "float16":
         sign, payload = bits >> 16 & 0x8000, bits >> 13 & 0x03FF
         out.view(np.uint16)[nan] = sign | 0x7E00 | payload
-    elif dtype_name == "bfloat16":
+    elif out.dtype.name == "bfloat16":
         out.view(np.uint16)[nan] = bits >> 16 | 0x0040
     return out

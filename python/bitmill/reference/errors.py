@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _arguments
 from bitmill._dtypes import Array
 from bitmill._results import ErrorSums
 from bitmill.reference.convert import to_float32
@@ -16,12 +16,11 @@ LANES, BLOCK = 16, 4096
 def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSums:
     """Σx², Σy², Σxy, Σ(x−y)² and max |x−y| over each row of `x` and `y` (float32) [R, C].
 
-    Both are float32 (a float64 `x` is rounded), widened to float64. A row is cut into blocks of
-    4,096; element i of a block goes to lane i mod 16; lanes are added 8+8, 4+4, 2+2, 1+1; then the
-    blocks in index order.
+    Both are finite float32 (a float64 `x` is rounded), widened to float64. A row is cut into blocks
+    of 4,096; element i of a block goes to lane i mod 16; lanes are added 8+8, 4+4, 2+2, 1+1; then
+    the blocks in index order.
     """
-    x, y = _check.matrix(x, "x"), _check.matrix(y, "y", ("float32",))
-    _check.same_shape(x, y, "x and y")
+    x, y = _arguments.error_sums(x, y)
     a, b = _blocks(to_float32(x)), _blocks(y)
     d = a - b
     sums = [_tree_sum(u * v) for u, v in ((a, a), (b, b), (a, b), (d, d))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _arguments
 from bitmill._dtypes import Array
 
 
@@ -18,14 +18,12 @@ def pack(
     a row takes bits i·bits … (i+1)·bits − 1 of its little-endian stream, which zeros fill up to
     whole words. A code out of range is a ValueError.
     """
-    codes = _check.matrix(codes, "codes", ("int8", "uint8"))
-    bits = _check.integer(bits, "bits", low=1, high=8)
+    codes, bits, out = _arguments.pack(codes, bits, out)
     rows, length = codes.shape
-    out = _check.output(out, (rows, _check.word_count(length, bits)), np.dtype(np.uint32), codes)
     bias = 1 << bits - 1 if codes.dtype == np.int8 else 0
     fields = codes.astype(np.int16) + bias
     if ((fields < 0) | (fields >= 1 << bits)).any():
-        raise _check.code_error(codes, bits)
+        raise _arguments.code_error(codes, bits)
     stream = fields[:, :, np.newaxis] >> np.arange(bits, dtype=np.int16) & 1
     padded = np.zeros((rows, out.shape[1] * 32), np.uint8)
     padded[:, : length * bits] = stream.reshape(rows, length * bits)
@@ -43,11 +41,8 @@ def unpack(
     num_threads: int | None = None,
 ) -> Array:
     """Codes [R, length] of packed words [R, W]: int8 if `signed` (offset-binary), else uint8."""
-    packed = _check.matrix(packed, "packed", ("uint32",))
-    bits = _check.integer(bits, "bits", low=1, high=8)
-    length = _check.packed_length(packed, bits, length)
+    packed, bits, length, signed, out = _arguments.unpack(packed, bits, length, signed, out)
     rows = packed.shape[0]
-    out = _check.output(out, (rows, length), np.dtype(np.int8 if signed else np.uint8), packed)
     stream = np.unpackbits(packed.astype("<u4").view(np.uint8), axis=1, bitorder="little")
     fields = stream[:, : length * bits].reshape(rows, length, bits)
     values = (fields.astype(np.int16) << np.arange(bits, dtype=np.int16)).sum(axis=2)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _arguments, _check
 from bitmill._dtypes import Array
 from bitmill._results import Range
+from bitmill._sizes import group_count
 from bitmill.reference.convert import to_float32
 
 
@@ -22,8 +23,8 @@ def absmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
 
     `None` is one group per row. The last group of a row may be short; an empty one gives 0.
     """
-    magnitude = _bits(_check.matrix(x, "x")) & 0x7FFFFFFF
-    return _groupwise(np.max, magnitude, group_size).view(np.float32)
+    x, size = _arguments.ranges(x, group_size)
+    return _groupwise(np.max, _bits(x) & 0x7FFFFFFF, size).view(np.float32)
 
 
 def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None = None) -> Range:
@@ -31,10 +32,9 @@ def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
 
     A result that equals zero is +0.0; an empty group gives 0, 0.
     """
-    keys = _ordered(_bits(_check.matrix(x, "x")))
-    return Range(
-        _value(_groupwise(np.min, keys, group_size)), _value(_groupwise(np.max, keys, group_size))
-    )
+    x, size = _arguments.ranges(x, group_size)
+    keys = _ordered(_bits(x))
+    return Range(_value(_groupwise(np.min, keys, size)), _value(_groupwise(np.max, keys, size)))
 
 
 def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
@@ -68,10 +68,9 @@ def _value(keys: Array) -> Array:
         return np.add(values, np.float32(0))  # -0.0 + 0.0 is +0.0
 
 
-def _groupwise(reduce: Callable[..., Array], values: Array, group_size: int | None) -> Array:
+def _groupwise(reduce: Callable[..., Array], values: Array, size: int | None) -> Array:
     rows, length = values.shape
-    size = _check.group_size(group_size)
-    result = np.zeros((rows, _check.group_count(length, size)), values.dtype)
+    result = np.zeros((rows, group_count(length, size)), values.dtype)
     for group in range(result.shape[1] if length else 0):
         start, stop = (0, length) if size is None else (group * size, (group + 1) * size)
         result[:, group] = reduce(values[:, start:stop], axis=1)

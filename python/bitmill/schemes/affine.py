@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from bitmill import _check, clip, grid, kernels, layouts
-from bitmill._dtypes import STORAGES, Array, code_dtype, dtype, zero_point_dtype
-from bitmill._results import AffineParams, Range, each_param
+from bitmill import _check, kernels, layouts
+from bitmill._dtypes import STORAGES, Array, dtype
+from bitmill._results import AffineParams, Params, each_param
+from bitmill._sizes import code_dtype, word_count, zero_point_dtype
+from bitmill.clip import Clip, MinMax, ranges
+from bitmill.clip import resolve as resolve_clip
+from bitmill.grid import Axis, CodeRange, Grid, View, code_range, rows_of
+from bitmill.grid import view as view_of
 from bitmill.schemes.base import Encoded, Field, register
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
@@ -66,9 +71,9 @@ class Affine:
     bits: int = 8
     _: KW_ONLY
     symmetric: bool = True
-    axis: grid.Axis = "row"
+    axis: Axis = "row"
     group_size: int | None = None
-    clip: str | clip.MinMax = "minmax"
+    clip: str | Clip = "minmax"
     scale_rule: str = "absmax"
     narrow_range: bool = False
     scales: str = "float32"
@@ -80,25 +85,25 @@ class Affine:
     # What the options mean
 
     @property
-    def code_range(self) -> grid.CodeRange:
+    def code_range(self) -> CodeRange:
         """Least and greatest code."""
-        return grid.code_range(self.bits, symmetric=self.symmetric, narrow=self.narrow_range)
+        return code_range(self.bits, symmetric=self.symmetric, narrow=self.narrow_range)
 
     @property
-    def rule(self) -> str:
-        """The kernels' name for how a range becomes a scale."""
-        if self.symmetric:
-            return self.scale_rule
-        return "offset" if self.offset else "asymmetric"
+    def grid(self) -> Grid:
+        """Codes, scale rule and storage, as the kernels take them."""
+        asymmetric = "offset" if self.offset else "asymmetric"
+        rule = self.scale_rule if self.symmetric else asymmetric
+        return Grid(*self.code_range, rule, self.scales)
 
     @property
     def packed_bits(self) -> int | None:
         """Width of the fields in packed words; None at 8 and 16 bits, which are not packed."""
         return self.bits if self.bits < 8 else None
 
-    def view(self, shape: tuple[int, ...]) -> grid.View:
+    def view(self, shape: tuple[int, ...]) -> View:
         """How a tensor of this shape is cut into groups."""
-        return grid.view(shape, self.axis, self.group_size)
+        return view_of(shape, self.axis, self.group_size)
 
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
@@ -106,14 +111,22 @@ class Affine:
         if self.packed_bits is None:
             made = [Field("codes", code_dtype(*self.code_range).name, shape)]
         else:
-            words = _check.word_count(shape[-1], self.bits)
+            words = word_count(shape[-1], self.bits)
             made = [Field("packed", "uint32", (*shape[:-1], words))]
         made.append(Field("scale", self.scales, params))
-        if self.rule == "asymmetric":
+        if self.grid.rule == "asymmetric":
             made.append(Field("zero_point", zero_point_dtype(self.code_range.qmax).name, params))
-        elif self.rule == "offset":
+        elif self.offset:
             made.append(Field("offset", self.scales, params))
         return made
+
+    def with_scales(self, scales: str) -> Affine:
+        """The same scheme with scales and offsets stored in another dtype.
+
+        >>> Affine(4, group_size=32).with_scales("float16")
+        Affine(bits=4, group_size=32, scales='float16')
+        """
+        return replace(self, scales=scales)
 
     def describe(self) -> str:
         """A few words for tables: width, symmetry, granularity.
@@ -145,19 +158,10 @@ class Affine:
         Raises ValueError for NaN and infinity, and for a scale or offset that overflows its dtype.
         """
         view = self.view(x.shape)
-        magnitude = self.rule in ("absmax", "full_range")
-        chosen = clip.resolve(self.clip)
-        found = chosen.ranges(x, view, magnitude=magnitude, num_threads=num_threads)
-        if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
-            raise _check.nonfinite_error(x)
-        qmin, qmax = self.code_range
-        made = kernels.affine_params(
-            *(_flat(r) for r in found), qmin=qmin, qmax=qmax, rule=self.rule, scales=self.scales
-        )
+        made = resolve_clip(self.clip).fit(x, view, self.grid, num_threads=num_threads)
         if made.overflowed:
-            raise _overflow_error(self, chosen.ranges(x, view, magnitude=False))
-        shaped = each_param(lambda p: p.reshape(view.params), made[:3])
-        return AffineParams(*shaped, 0, made.underflowed)
+            raise _overflow_error(self, x)
+        return made
 
     def encode(
         self, x: Array, params: AffineParams, *, num_threads: int | None = None
@@ -180,7 +184,7 @@ class Affine:
         """`fit`, then `encode`; in one pass over memory where groups lie along rows."""
         view = self.view(x.shape)
         group = view.group_size or view.matrix[1]
-        if self.clip == clip.MinMax() and view.whole_rows and group <= _FUSED:
+        if self.clip == MinMax() and view.whole_rows and group <= _FUSED:
             return self._quantize_fused(x, view, num_threads)
         params = self.fit(x, num_threads=num_threads)
         arrays = self.encode(x, params, num_threads=num_threads)
@@ -197,12 +201,11 @@ class Affine:
     ) -> Array:
         """The values, rounded once to `dtype_name`."""
         view = self.view(shape)
-        held = arrays["scale"], arrays.get("zero_point"), arrays.get("offset")
-        given = each_param(view.spread, held)
+        given = each_param(view.spread, self.params(arrays, shape))
         out = _check.output(out, shape, dtype(dtype_name), *arrays.values())
         options: dict[str, Any] = {"dtype_name": dtype_name, "num_threads": num_threads}
         if view.whole_rows and self.packed_bits is not None:
-            codes = grid.rows_of(arrays["packed"])
+            codes = rows_of(arrays["packed"])
             options |= {"bits": self.bits, "length": shape[-1], "signed": self.symmetric}
         else:
             codes = self.codes(arrays, shape, num_threads=num_threads).reshape(view.matrix)
@@ -211,6 +214,10 @@ class Affine:
         decode = kernels.column_decode if view.columns else kernels.affine_decode
         decode(codes, *given, out=out.reshape(view.matrix), **options)
         return out
+
+    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
+        """Scale, and zero-point or offset where there is one."""
+        return arrays["scale"], arrays.get("zero_point"), arrays.get("offset")
 
     def codes(
         self,
@@ -226,14 +233,10 @@ class Affine:
             arrays["packed"], self.bits, shape[-1], signed=self.symmetric, num_threads=num_threads
         )
 
-    def _quantize_fused(self, x: Array, view: grid.View, num_threads: int | None) -> Encoded:
-        qmin, qmax = self.code_range
+    def _quantize_fused(self, x: Array, view: View, num_threads: int | None) -> Encoded:
         made = kernels.affine_quantize(
             x.reshape(view.matrix),
-            qmin=qmin,
-            qmax=qmax,
-            rule=self.rule,
-            scales=self.scales,
+            **self.grid._asdict(),
             group_size=view.group_size,
             bits=self.packed_bits,
             num_threads=num_threads,
@@ -241,17 +244,17 @@ class Affine:
         if made.nonfinite:
             raise _check.nonfinite_error(x)
         if made.overflowed:
-            raise _overflow_error(self, clip.MinMax().ranges(x, view, magnitude=False))
+            raise _overflow_error(self, x)
         return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
 
-    def _divisor(self, x: Array, view: grid.View, scale: Array, num_threads: int | None) -> Array:
+    def _divisor(self, x: Array, view: View, scale: Array, num_threads: int | None) -> Array:
         """What values are divided by: the scale; infinity in constant groups of an offset scheme.
 
         Those have codes 0 by definition, while x − offset need not be 0 after rounding.
         """
         if not self.offset:
             return scale
-        lo, hi = clip.MinMax().ranges(x, view, magnitude=False, num_threads=num_threads)
+        lo, hi = ranges(x, view, num_threads=num_threads)
         constant = lo.view(np.int32) == hi.view(np.int32)  # the caller may have set DAZ
         return np.where(constant, scale.dtype.type(np.inf), scale)
 
@@ -280,7 +283,7 @@ def _check_options(scheme: Affine) -> None:
         settle(name, _check.flag(getattr(scheme, name), name))
     settle("group_size", _check.group_size(scheme.group_size))
     settle("axis", _axis(scheme.axis))
-    settle("clip", clip.resolve(scheme.clip))
+    settle("clip", resolve_clip(scheme.clip))
     _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
     _check.choice(scheme.scales, "scales", STORAGES)
     if scheme.group_size is not None and scheme.axis != "row":
@@ -301,7 +304,7 @@ def _check_options(scheme: Affine) -> None:
         raise ValueError("offset=True goes with symmetric=False")
 
 
-def _axis(axis: Any) -> grid.Axis:
+def _axis(axis: Any) -> Axis:
     if axis is None or axis == "row":
         return axis  # type: ignore[no-any-return]
     if isinstance(axis, str):
@@ -309,7 +312,7 @@ def _axis(axis: Any) -> grid.Axis:
     return _check.integer(axis, "axis", low=-64, high=63)
 
 
-def _describe_axis(axis: grid.Axis) -> str:
+def _describe_axis(axis: Axis) -> str:
     return "row" if axis == "row" else "tensor" if axis is None else f"axis {axis}"
 
 
@@ -320,24 +323,19 @@ def _given(scheme: Affine) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
-def _flat(values: Array) -> Array:
-    return np.ascontiguousarray(values, np.float32).reshape(1, -1)
-
-
 def _health(underflowed: int) -> dict[str, int]:
     return {"underflowed": underflowed} if underflowed else {}
 
 
-def _overflow_error(scheme: Affine, ranges: Range) -> ValueError:
+def _overflow_error(scheme: Affine, x: Array) -> ValueError:
     """Names the first group whose scale or offset is not finite in its storage dtype."""
-    qmin, qmax = scheme.code_range
-    lo, hi = (r.reshape(-1) for r in ranges)
+    found = ranges(x, scheme.view(x.shape))
+    lo, hi = (r.reshape(1, -1) for r in found)
 
     def overflows(part: slice, scales: str) -> bool:
-        made = kernels.affine_params(
-            _flat(lo[part]), _flat(hi[part]), qmin=qmin, qmax=qmax, rule=scheme.rule, scales=scales
-        )
-        return made.overflowed > 0
+        grid = scheme.grid._replace(scales=scales)._asdict()
+        both = (np.ascontiguousarray(r[:, part]) for r in (lo, hi))
+        return kernels.affine_params(*both, **grid).overflowed > 0
 
     start, stop = 0, lo.size  # the first one lies between them
     while stop - start > 1:
@@ -346,8 +344,8 @@ def _overflow_error(scheme: Affine, ranges: Range) -> ValueError:
             stop = middle
         else:
             start = middle
-    index = tuple(int(i) for i in np.unravel_index(start, ranges.min.shape))
-    low, high = float(lo[start]), float(hi[start])
+    index = tuple(int(i) for i in np.unravel_index(start, found.min.shape))
+    low, high = float(lo[0, start]), float(hi[0, start])
     wider = [repr(s) for s in ("float32", "bfloat16") if not overflows(slice(start, stop), s)]
     return ValueError(
         f"x: group {index} spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bitmill._dtypes import Array
+from bitmill._results import Params
 
 
 class Field(NamedTuple):
@@ -44,8 +45,14 @@ class Scheme(Protocol):
     ) -> Array:
         """The values, rounded once to `dtype_name`."""
 
+    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
+        """Scale, and zero-point or offset where there is one, in real units per code."""
+
     def codes(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """The integer codes, unpacked."""
+
+    def with_scales(self, scales: str) -> Scheme:
+        """The same scheme with scales stored in another dtype."""
 
     def describe(self) -> str:
         """A few words for tables: "int4 sym g128"."""

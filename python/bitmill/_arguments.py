@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""What a kernel and its twin check before they start, once for both.
+
+Each function takes the arguments of the kernel of its name and gives them back prepared, with `out`
+allocated if there was none.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from bitmill import _check
+from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._results import Params
+from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
+
+RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
+"""How a range becomes a scale, in the order of `csrc/table.hpp`."""
+
+
+def ranges(x: Any, group_size: Any) -> tuple[Array, int | None]:
+    """For absmax and minmax: x, group size."""
+    return _check.matrix(x, "x"), _check.group_size(group_size)
+
+
+def affine_params(
+    lo: Any, hi: Any, qmin: Any, qmax: Any, rule: Any, scales: Any
+) -> tuple[Array, Array]:
+    """lo, hi."""
+    lo, hi = _check.matrix(lo, "lo", ("float32",)), _check.matrix(hi, "hi", ("float32",))
+    _check.same_shape(lo, hi, "lo and hi")
+    _rule(rule, qmin, qmax)
+    _check.choice(scales, "scales", STORAGES)
+    return lo, hi
+
+
+def affine_quantize(
+    x: Any, qmin: Any, qmax: Any, rule: Any, scales: Any, group_size: Any, bits: Any
+) -> tuple[Array, int | None, Array]:
+    """x, group size, and an array for the codes."""
+    x = _check.matrix(x, "x")
+    _rule(rule, qmin, qmax)
+    _check.choice(scales, "scales", STORAGES)
+    return x, _check.group_size(group_size), _codes_for(x, qmin, qmax, bits, None, ())
+
+
+def affine_encode(
+    x: Any,
+    params: tuple[Any, Any, Any],
+    qmin: Any,
+    qmax: Any,
+    group_size: Any,
+    bits: Any,
+    out: Any,
+) -> tuple[Array, Params, int | None, Array]:
+    """x, scale with zero_point and offset, group size, out."""
+    x, size = ranges(x, group_size)
+    _code_range(qmin, qmax)
+    shape = (x.shape[0], group_count(x.shape[1], size))
+    given = _params(params, shape, zero_point_dtype(qmax))
+    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+
+
+def affine_decode(
+    codes: Any,
+    params: tuple[Any, Any, Any],
+    group_size: Any,
+    words: tuple[Any, Any, Any],
+    dtype_name: Any,
+    out: Any,
+) -> tuple[Array, Params, int | None, int, Array]:
+    """codes or words, parameters, group size, row length, out; `words` is bits, length, signed."""
+    codes, length = _stored(codes, *words)
+    size = _check.group_size(group_size)
+    width = np.dtype(np.uint16) if codes.dtype.itemsize == 2 else np.dtype(np.uint8)
+    given = _params(params, (codes.shape[0], group_count(length, size)), width)
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    out = _check.output(out, (codes.shape[0], length), to, codes, *given)
+    return codes, given, size, length, out
+
+
+def column_encode(
+    x: Any, params: tuple[Any, Any, Any], qmin: Any, qmax: Any, out: Any
+) -> tuple[Array, Params, Array]:
+    """x, parameters, out."""
+    x = _check.matrix(x, "x")
+    _code_range(qmin, qmax)
+    given = _params(params, x.shape[1:], zero_point_dtype(qmax))
+    return x, given, _codes_for(x, qmin, qmax, None, out, given)
+
+
+def column_decode(
+    codes: Any, params: tuple[Any, Any, Any], dtype_name: Any, out: Any
+) -> tuple[Array, Params, Array]:
+    """codes, parameters, out."""
+    codes, _ = _stored(codes, None, None, None)
+    width = np.dtype(f"u{codes.dtype.itemsize}")
+    given = _params(params, codes.shape[1:], width)
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    return codes, given, _check.output(out, codes.shape, to, codes, *given)
+
+
+def pack(codes: Any, bits: Any, out: Any) -> tuple[Array, int, Array]:
+    """codes, bits, out."""
+    codes = _check.matrix(codes, "codes", ("int8", "uint8"))
+    bits = _check.integer(bits, "bits", low=1, high=8)
+    shape = (codes.shape[0], word_count(codes.shape[1], bits))
+    return codes, bits, _check.output(out, shape, np.dtype(np.uint32), codes)
+
+
+def unpack(
+    packed: Any, bits: Any, length: Any, signed: Any, out: Any
+) -> tuple[Array, int, int, bool, Array]:
+    """packed, bits, length, signed, out."""
+    packed = _check.matrix(packed, "packed", ("uint32",))
+    bits = _check.integer(bits, "bits", low=1, high=8)
+    length = packed_length(packed, bits, length)
+    signed = _check.flag(signed, "signed")
+    of = np.dtype(np.int8 if signed else np.uint8)
+    return packed, bits, length, signed, _check.output(out, (packed.shape[0], length), of, packed)
+
+
+def convert(x: Any, allowed: tuple[str, ...], dtype_name: Any, out: Any) -> tuple[Array, Array]:
+    """For to_float32 and from_float32: x of any shape, out of dtype `dtype_name`."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"x is a {type(x).__name__}; kernels take a NumPy array")
+    x = _check.contiguous(x, "x", allowed)
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    return x, _check.output(out, x.shape, to, x)
+
+
+def error_sums(x: Any, y: Any) -> tuple[Array, Array]:
+    """x, y."""
+    x, y = _check.matrix(x, "x", FLOATS), _check.matrix(y, "y", ("float32",))
+    _check.same_shape(x, y, "x and y")
+    return x, y
+
+
+def packed_length(packed: Array, bits: int, length: object) -> int:
+    """`length`, if rows of that many codes take just the words that `packed` has."""
+    count = _check.integer(length, "length", low=0, high=sys.maxsize)
+    words = word_count(count, bits)
+    if packed.shape[-1] != words:
+        raise ValueError(
+            f"packed has {packed.shape[-1]} words per row; length={count} at bits={bits} "
+            f"takes {words}"
+        )
+    return count
+
+
+def code_error(codes: Array, bits: int) -> ValueError:
+    """The error for codes of which some do not fit fields of `bits`."""
+    low, high = _field_range(bits, signed=codes.dtype == np.int8)
+    flat = codes.reshape(-1)
+    bad = np.flatnonzero((flat < low) | (flat > high))
+    return ValueError(
+        f"codes has {bad.size} value{'s' if bad.size != 1 else ''} outside {low}..{high}, the "
+        f"range of {bits} bits; the first, codes.flat[{bad[0]}], is {flat[bad[0]]}: clip codes or "
+        "use more bits"
+    )
+
+
+def _rule(rule: Any, qmin: Any, qmax: Any) -> None:
+    _check.choice(rule, "rule", RULES)
+    _code_range(qmin, qmax)
+    if (qmin == 0) != (rule in ("asymmetric", "offset")):
+        raise ValueError(
+            f"rule={rule!r} does not go with codes {qmin}..{qmax}: 'asymmetric' and 'offset' take "
+            "codes from 0, the others codes around 0"
+        )
+
+
+def _code_range(qmin: Any, qmax: Any) -> None:
+    """Raise unless qmin..qmax is 0..2^b−1, or lies around 0, and is at most 16 bits wide."""
+    _check.integer(qmin, "qmin", low=-32768, high=0)
+    _check.integer(qmax, "qmax", low=1, high=65535)
+    if qmax - qmin > 65535:
+        raise ValueError(f"codes {qmin}..{qmax} are more than 65536; wanted at most 16 bits")
+
+
+def _field_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _codes_for(
+    x: Array, qmin: int, qmax: int, bits: Any, out: Any, params: tuple[Array | None, ...]
+) -> Array:
+    """`out`, or a new array, for the codes of x, or for the words they are packed into."""
+    if bits is None:
+        return _check.output(out, x.shape, code_dtype(qmin, qmax), x, *params)
+    bits = _check.integer(bits, "bits", low=1, high=8)
+    low, high = _field_range(bits, signed=qmin < 0)
+    if qmin < low or qmax > high:
+        raise ValueError(f"codes {qmin}..{qmax} do not fit {bits} bits ({low}..{high})")
+    shape = (x.shape[0], word_count(x.shape[1], bits))
+    return _check.output(out, shape, np.dtype(np.uint32), x, *params)
+
+
+def _params(
+    params: tuple[Any, Any, Any], shape: tuple[int, ...], zero_points: np.dtype[Any]
+) -> Params:
+    """Parameters, all of this shape; at most one of the last two."""
+    scale, zero_point, offset = params
+    if zero_point is not None and offset is not None:
+        raise ValueError("zero_point and offset exclude each other; pass one")
+    scale = _check.shaped(scale, "scale", shape, STORAGES)
+    if zero_point is not None:
+        zero_point = _check.shaped(zero_point, "zero_point", shape, (zero_points.name,))
+    if offset is not None:
+        offset = _check.shaped(offset, "offset", shape, (scale.dtype.name,))
+    return scale, zero_point, offset
+
+
+def _stored(codes: Any, bits: Any, length: Any, signed: Any) -> tuple[Array, int]:
+    """Codes [R, C], or words with their `bits`, `length` and `signed`; and the row length."""
+    if bits is None:
+        if length is not None or signed is not None:
+            raise ValueError("length and signed go with bits (packed words); codes carry both")
+        codes = _check.matrix(codes, "codes", ("int8", "uint8", "int16", "uint16"))
+        return codes, codes.shape[1]
+    bits = _check.integer(bits, "bits", low=1, high=8)
+    if length is None or signed is None:
+        raise ValueError("packed words (bits=) need length and signed")
+    _check.flag(signed, "signed")
+    codes = _check.matrix(codes, "codes", ("uint32",))
+    return codes, packed_length(codes, bits, length)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""How many groups and words a row takes, and which integers hold codes and zero-points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def group_count(length: int, size: int | None) -> int:
+    """Number of groups in a row of `length`; the last may be short. None is one group per row.
+
+    >>> group_count(300, 128), group_count(300, None), group_count(0, 128)
+    (3, 1, 0)
+    """
+    return 1 if size is None else -(-length // size)
+
+
+def word_count(length: int, bits: int) -> int:
+    """Number of uint32 words that a row of `length` codes takes.
+
+    >>> word_count(100, 4)
+    13
+    """
+    return -(-length * bits // 32)
+
+
+def code_dtype(qmin: int, qmax: int) -> np.dtype[Any]:
+    """Smallest integer dtype for unpacked codes: signed where qmin < 0, one byte up to 256 codes.
+
+    >>> code_dtype(-8, 7), code_dtype(0, 65535)
+    (dtype('int8'), dtype('uint16'))
+    """
+    kind = "i" if qmin < 0 else "u"
+    return np.dtype(f"{kind}{1 if qmax - qmin <= 255 else 2}")
+
+
+def zero_point_dtype(qmax: int) -> np.dtype[Any]:
+    """Dtype of zero-points, which lie in 0..qmax: one byte, two above 8 bits."""
+    return np.dtype(np.uint8 if qmax <= 255 else np.uint16)

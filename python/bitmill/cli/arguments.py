@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Arguments that several commands take, and their types for argparse."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bitmill._check import MAX_THREADS
+from bitmill._threads import resolve
+from bitmill.checkpoint.patterns import check_pattern
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add `--threads`."""
+    parser.add_argument(
+        "--threads", type=_threads, metavar="N", help="threads (default: all usable cores)"
+    )
+
+
+def threads_of(args: argparse.Namespace) -> int:
+    """The number of threads, from `--threads` or the environment; a wrong one ends the program."""
+    try:
+        return resolve(args.threads)
+    except ValueError as error:
+        parser: argparse.ArgumentParser = args.parser
+        parser.error(str(error))
+
+
+def path(text: str) -> Path:
+    """A path; an empty one would be taken for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty ('.' is the current folder)")
+    return Path(text)
+
+
+def pattern(text: str) -> str:
+    """A pattern that selects weights."""
+    try:
+        return check_pattern(text, "pattern")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def group_size(text: str) -> int:
+    """A group size; 0 for none, since None is what argparse leaves where nothing was said."""
+    return 0 if text.lower() == "none" else _positive(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    count = _positive(text)
+    if count > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{count} is more than {MAX_THREADS}")
+    return count
