@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC on Linux), every ISA:
+#   bash tests/long/sanitize.sh [pytest arguments, default: tests]
+# Builds in a temporary folder; takes about ten minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+. "$work/venv/bin/activate"
+flags="-g -fno-omit-frame-pointer -fsanitize=address,undefined"
+flags="$flags -fsanitize=float-cast-overflow -fno-sanitize-recover=all"
+# Not float-divide-by-zero: a quotient by a scale of 0 is infinite, and clamped, by contract.
+CXXFLAGS="$flags" LDFLAGS="-fsanitize=address,undefined" \
+  pip install --quiet -Cbuild-dir="$work/build" -Ccmake.define.BITMILL_OPTIMIZE=-O1 '.[test]'
+
+# python does not link libstdc++, and without it the first C++ exception aborts; the real binary, not
+# a shim, must get the preload; pytest must not capture the report.
+python=$(python3 -c 'import sys; print(sys.executable)')
+export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)"
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
+"$python" -m pytest -s -x -q -p no:cacheprovider "${@:-tests}"
