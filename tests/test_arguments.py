@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Arguments: what is refused, with which words, how fast; and odd parameters that are not refused.
 
-Names begin with the case of FAULTS.md that the test is about, A55 to A64. The messages themselves,
+The cases are numbered A55 to A64. The messages themselves,
 word for word, are in bad_calls.py.
 """
 

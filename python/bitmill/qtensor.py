@@ -13,6 +13,7 @@ from bitmill._dtypes import Array
 from bitmill._threads import resolve
 from bitmill.schemes import Scheme
 
+
 @dataclass(frozen=True, eq=False, repr=False)
 class QTensor:
     """A tensor as `bitmill.quantize` returns it.

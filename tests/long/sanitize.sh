@@ -16,9 +16,9 @@ CXXFLAGS="$flags" LDFLAGS="-fsanitize=address,undefined" \
   pip install --quiet -Cbuild-dir="$work/build" -Ccmake.define.BITMILL_OPTIMIZE=-O1 '.[test]'
 
 # python does not link libstdc++, and without it the first C++ exception aborts; the real binary, not
-# a shim, must get the preload; pytest must not capture the report.
+# a shim, must get the preload; pytest must not capture the report; tests that fault on purpose must die.
 python=$(python3 -c 'import sys; print(sys.executable)')
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)"
-export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:allocator_may_return_null=1
+export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:halt_on_error=1:abort_on_error=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
 "$python" -m pytest -s -x -q -p no:cacheprovider "${@:-tests}"
