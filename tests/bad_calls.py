@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Calls that must be refused, with the whole message each must have.
 
-Names begin with the number of a case. Run as a script it checks them all
-and prints those that differ: `python -O` and `-OO`, which strip assert statements and docstrings,
-must change nothing (A64).
+Names begin with the number of a case. Run as a script it checks them all and prints those that
+differ: `python -O` and `-OO`, which strip assertions and docstrings, must change nothing (A64).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Arguments: what is refused, with which words, how fast; and odd parameters that are not refused.
 
-The cases are numbered A55 to A64. The messages themselves,
-word for word, are in bad_calls.py.
+The cases are numbered A55 to A64. The messages themselves, word for word, are in bad_calls.py.
 """
 
 from __future__ import annotations

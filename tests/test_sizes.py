@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Sizes that break loops: short last groups, odd rows, every tail, and work that splits badly.
 
-The cases are numbered A47 to A52. Arrays beyond 2^31
-elements or bytes, A53 and A54, have a command of their own: `python tests/long/large_arrays.py`.
+The cases are numbered A47 to A52. Arrays beyond 2^31 elements or bytes, A53 and A54, have a command
+of their own: `python tests/long/large_arrays.py`.
 """
 
 from __future__ import annotations
