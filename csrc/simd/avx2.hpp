@@ -217,11 +217,66 @@ BITMILL_INLINE double reduce_add(f64x16 x) { // lanes 0-7 are a, b; lanes 8-15 a
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
-template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
-  pack64_by_words<B>(p, codes);
+// Where mask has a bit, that of a, else that of b.
+BITMILL_INLINE __m256i select(__m256i mask, __m256i a, __m256i b) {
+  return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
 }
+template <int B, int LANE> BITMILL_INLINE __m256i field_mask() {
+  return _mm256_set1_epi64x((int64_t)low_bits(B * LANE / 16, LANE));
+}
+
+// Byte indices of a shuffle within each half of a register; 0x80 gives zero.
+struct ByteOrder {
+  alignas(32) uint8_t at[32];
+};
+BITMILL_INLINE __m256i shuffle(__m256i x, const ByteOrder& order) {
+  return _mm256_shuffle_epi8(x, _mm256_load_si256((const __m256i*)order.at));
+}
+
+// join8 of bits.hpp in four 64-bit lanes, then the B bytes of two neighbours side by side. Stores of 16
+// bytes overlap, so they go to a buffer first.
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+  static constexpr ByteOrder order = [] {
+    ByteOrder o{};
+    for (int i = 0; i < 32; ++i)
+      o.at[i] = (uint8_t)(i % 16 < 2 * B ? i % 16 / B * 8 + i % 16 % B : 0x80);
+    return o;
+  }();
+  uint8_t buffer[6 * B + 16];
+  for (int half = 0; half < 2; ++half) {
+    __m256i x = _mm256_loadu_si256((const __m256i*)(codes + 32 * half));
+    x = select(field_mask<B, 16>(), x, _mm256_srli_epi64(x, 8 - B));
+    x = select(field_mask<B, 32>(), x, _mm256_srli_epi64(x, 16 - 2 * B));
+    x = select(field_mask<B, 64>(), x, _mm256_srli_epi64(x, 32 - 4 * B));
+    x = shuffle(x, order);
+    _mm_storeu_si128((__m128i*)(buffer + 4 * B * half), _mm256_castsi256_si128(x));
+    _mm_storeu_si128((__m128i*)(buffer + 4 * B * half + 2 * B), _mm256_extracti128_si256(x, 1));
+  }
+  memcpy(p, buffer, 8 * B);
+}
+
 template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
-  unpack64_by_words<B>(codes, p);
+  static constexpr ByteOrder order = [] {
+    ByteOrder o{};
+    for (int i = 0; i < 32; ++i) o.at[i] = (uint8_t)(i % 8 < B ? i % 16 / 8 * B + i % 8 : 0x80);
+    return o;
+  }();
+  uint8_t buffer[6 * B + 16];
+  memcpy(buffer, p, 8 * B);
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t* from = buffer + 4 * B * half;
+    __m256i x = _mm256_set_m128i(_mm_loadu_si128((const __m128i*)(from + 2 * B)),
+                                 _mm_loadu_si128((const __m128i*)from));
+    x = shuffle(x, order);
+    const __m256i m4 = field_mask<B, 64>(), m2 = field_mask<B, 32>(), m1 = field_mask<B, 16>();
+    x = _mm256_or_si256(_mm256_and_si256(m4, x),
+                        _mm256_slli_epi64(_mm256_andnot_si256(m4, x), 32 - 4 * B));
+    x = _mm256_or_si256(_mm256_and_si256(m2, x),
+                        _mm256_slli_epi64(_mm256_andnot_si256(m2, x), 16 - 2 * B));
+    x = _mm256_or_si256(_mm256_and_si256(m1, x),
+                        _mm256_slli_epi64(_mm256_andnot_si256(m1, x), 8 - B));
+    _mm256_storeu_si256((__m256i*)(codes + 32 * half), x);
+  }
 }
 
 } // namespace
