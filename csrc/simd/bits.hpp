@@ -3,7 +3,6 @@
 // split again, each step joining (splitting) neighbours of half the size.
 #pragma once
 #include <stdint.h>
-#include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "bitmill's bit streams are written for little-endian machines"
@@ -31,20 +30,6 @@ template <int B> BITMILL_INLINE uint64_t split8(uint64_t x) {
   x = (x & m4) | (x & ~m4) << (32 - 4 * B);
   x = (x & m2) | (x & ~m2) << (16 - 2 * B);
   return (x & m1) | (x & ~m1) << (8 - B);
-}
-
-template <int B> BITMILL_INLINE void pack64_by_words(uint8_t* p, const uint8_t* codes) {
-  uint64_t x[8];
-  memcpy(x, codes, 64);
-  for (int i = 0; i < 8; ++i) x[i] = join8<B>(x[i]);
-  for (int i = 0; i < 8; ++i) memcpy(p + i * B, &x[i], B);
-}
-
-template <int B> BITMILL_INLINE void unpack64_by_words(uint8_t* codes, const uint8_t* p) {
-  uint64_t x[8] = {};
-  for (int i = 0; i < 8; ++i) memcpy(&x[i], p + i * B, B);
-  for (int i = 0; i < 8; ++i) x[i] = split8<B>(x[i]);
-  memcpy(codes, x, 64);
 }
 
 } // namespace

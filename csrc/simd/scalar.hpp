@@ -128,10 +128,16 @@ BITMILL_INLINE double reduce_add(f64x16 x) {
 }
 
 template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
-  pack64_by_words<B>(p, codes);
+  uint64_t x[8];
+  memcpy(x, codes, 64);
+  for (int i = 0; i < 8; ++i) x[i] = join8<B>(x[i]);
+  for (int i = 0; i < 8; ++i) memcpy(p + i * B, &x[i], B);
 }
 template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
-  unpack64_by_words<B>(codes, p);
+  uint64_t x[8] = {};
+  for (int i = 0; i < 8; ++i) memcpy(&x[i], p + i * B, B);
+  for (int i = 0; i < 8; ++i) x[i] = split8<B>(x[i]);
+  memcpy(codes, x, 64);
 }
 
 } // namespace
