@@ -80,6 +80,7 @@ struct BlockSums {
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
   FAMILY(Errors, errors)                                                                           \
+  FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
 #define BITMILL_MEMBER(variants, name, arguments) void(*name[variants]) arguments;
@@ -105,6 +106,10 @@ struct ConvertTable {
 };
 struct ErrorsTable {
 #define ERRORS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct StreamsTable {
+#define STREAMS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct VerbsTable {

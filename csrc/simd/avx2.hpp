@@ -15,6 +15,9 @@ struct i32x16 {
 struct f64x16 {
   __m256d a, b, c, d;
 };
+struct u8x64 {
+  __m256i a, b;
+};
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -215,6 +218,36 @@ BITMILL_INLINE double reduce_add(f64x16 x) { // lanes 0-7 are a, b; lanes 8-15 a
   const __m256d four = _mm256_add_pd(low, high);
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+// For measuring alone: as many multiply-accumulates at a time as registers hold. Without VNNI, the
+// widening form of the dot product, which saturates.
+constexpr int kAccumulators = 6;
+BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 x, f32x16 y) {
+  return {_mm256_fmadd_ps(x.a, y.a, sum.a), _mm256_fmadd_ps(x.b, y.b, sum.b)};
+}
+BITMILL_INLINE __m256i peak_dot(__m256i sum, __m256i x, __m256i y) {
+  const __m256i pairs = _mm256_maddubs_epi16(x, y);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 x, i32x16 y) {
+  return {peak_dot(sum.a, x.a, y.a), peak_dot(sum.b, x.b, y.b)};
+}
+
+BITMILL_INLINE u8x64 load_bytes(const void* p) {
+  return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)p + 1)};
+}
+BITMILL_INLINE void store_bytes(void* p, u8x64 x) {
+  _mm256_storeu_si256((__m256i*)p, x.a);
+  _mm256_storeu_si256((__m256i*)p + 1, x.b);
+}
+BITMILL_INLINE void stream_bytes(void* p, u8x64 x) {
+  _mm256_stream_si256((__m256i*)p, x.a);
+  _mm256_stream_si256((__m256i*)p + 1, x.b);
+}
+BITMILL_INLINE void end_stream() { _mm_sfence(); }
+BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) {
+  return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
 
 // Where mask has a bit, that of a, else that of b.

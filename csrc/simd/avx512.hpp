@@ -13,6 +13,9 @@ struct i32x16 { // its own type, so that integer and double vectors are told apa
 struct f64x16 {
   __m512d a, b;
 };
+struct u8x64 {
+  __m512i v;
+};
 
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -162,6 +165,21 @@ BITMILL_INLINE double reduce_add(f64x16 x) {
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+// For measuring alone: as many multiply-accumulates at a time as hide their latency.
+constexpr int kAccumulators = 12;
+BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) {
+  return _mm512_fmadd_ps(a, b, sum);
+}
+BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 a, i32x16 b) {
+  return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)};
+}
+
+BITMILL_INLINE u8x64 load_bytes(const void* p) { return {_mm512_loadu_si512(p)}; }
+BITMILL_INLINE void store_bytes(void* p, u8x64 x) { _mm512_storeu_si512(p, x.v); }
+BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { _mm512_stream_si512((__m512i*)p, x.v); }
+BITMILL_INLINE void end_stream() { _mm_sfence(); }
+BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }
 
 // Byte indices of a permutation of 64 bytes.
 struct ByteOrder {

@@ -14,6 +14,9 @@ struct i32x16 {
 struct f64x16 {
   double v[16];
 };
+struct u8x64 {
+  uint8_t v[64];
+};
 
 #define BITMILL_LANES(type, expression)                                                            \
   type r;                                                                                          \
@@ -105,6 +108,28 @@ BITMILL_INLINE f64x16 max(f64x16 a, f64x16 b) {
 BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i] : a.v[i] + 0.0); }
 
 #undef BITMILL_LANES
+
+// For measuring alone.
+constexpr int kAccumulators = 1;
+BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) { return add(sum, mul(a, b)); }
+BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 a, i32x16 b) {
+  for (int i = 0; i < 64; ++i)
+    sum.v[i / 4] += (a.v[i / 4] >> i % 4 * 8 & 255) * (int8_t)(b.v[i / 4] >> i % 4 * 8 & 255);
+  return sum;
+}
+
+BITMILL_INLINE u8x64 load_bytes(const void* p) {
+  u8x64 r;
+  memcpy(r.v, p, 64);
+  return r;
+}
+BITMILL_INLINE void store_bytes(void* p, u8x64 x) { memcpy(p, x.v, 64); }
+BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { store_bytes(p, x); }
+BITMILL_INLINE void end_stream() {}
+BITMILL_INLINE u8x64 or_(u8x64 a, u8x64 b) {
+  for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
+  return a;
+}
 
 BITMILL_INLINE int32_t reduce_max(i32x16 x) {
   int32_t r = x.v[0];

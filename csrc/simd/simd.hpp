@@ -20,6 +20,10 @@
 //   to_f32(v)                    exact for |v| <= 2^24
 //   to_f64(v)                    exact
 //   abs(v)                       f64x16: clears the sign
+//   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v)
+//   stream_bytes(p, v)           past the caches; p is a multiple of 64. Whoever streams calls
+//                                end_stream() before others may read
+//   or_                          bitwise, bytes
 //   reduce_min reduce_max        over all lanes of an i32x16
 //   reduce_add reduce_max        over all lanes of an f64x16, in the tree 8+8, 4+4, 2+2, 1+1
 //   pack64<B>(p, codes)          64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
