@@ -26,10 +26,11 @@ struct bf16 {
 // How a range becomes a scale, in the order of bitmill._check.RULES.
 enum Rule { kAbsmax, kFullRange, kSignedMax, kAsymmetric, kOffset };
 
-// Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be
-// short).
+// Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be short).
+// `streams` says that the whole output is larger than the caches.
 struct Block {
   int64_t rows, cols, group;
+  bool streams;
   int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
 };
 
@@ -55,12 +56,24 @@ struct Params {
   void *scale, *zero_point, *offset;
 };
 
-// One entry per column, widened; all present.
+// Columns of a matrix: `rows` pieces of `cols` elements, row_step apart.
+struct Columns {
+  int64_t rows, cols, row_step;
+  bool streams;
+};
+
+// One entry per column, widened; without an offset, +0.0 to encode and -0.0 to decode, the numbers that
+// change nothing. `divides` says that some scale is out of bounds for its reciprocal.
 struct ColumnParams {
   const float* scale;
+  const float* reciprocal; // to encode
   const int32_t* zero_point;
   const float* offset;
+  bool divides;
 };
+
+// Scales whose reciprocals, and the products with them, neither overflow nor lose bits.
+constexpr float kLeastScale = 0x1p-90f, kMostScale = 0x1p90f;
 
 // Groups that need a word: see bitmill._results.
 struct Counts {

@@ -11,8 +11,9 @@ namespace {
 // One call: values [rows, cols], their codes or words, and the parameters of their groups.
 class AffineCall {
  public:
-  AffineCall(const py::tuple& quantizer, int type, Block block)
-      : q_(quantizer_of(quantizer)), block_(block), type_(float_type(type)) {
+  AffineCall(const py::tuple& quantizer, int type, int64_t rows, int64_t cols, int64_t group)
+      : q_(quantizer_of(quantizer)), block_{rows, cols, group, false}, type_(float_type(type)) {
+    const Block& block = block_;
     require(block.group > 0 || block.rows * block.cols == 0, "bitmill._core: a group is empty");
   }
 
@@ -39,11 +40,13 @@ class AffineCall {
       return Pieces(block_.rows, block_.cols, std::lcm(block_.group, words));
     return Pieces(block_.rows, block_.cols, known_params ? words : block_.cols);
   }
-  template <class One> void each(const Pieces& pieces, int threads, const One& one) const {
+  template <class One>
+  void each(const Pieces& pieces, int64_t bytes_out, int threads, const One& one) const {
     run(pieces.count(), count() * item_size(type_), threads, [&](int64_t i) {
       const auto p = pieces[i];
-      one(i, Block{p.rows, p.cols, block_.group}, (p.row * block_.cols + p.col) * item_size(type_),
-          code_byte(p.row, p.col), p.row * block_.groups() + p.col / block_.group);
+      one(i, Block{p.rows, p.cols, block_.group, streams(bytes_out)},
+          (p.row * block_.cols + p.col) * item_size(type_), code_byte(p.row, p.col),
+          p.row * block_.groups() + p.col / block_.group);
     });
   }
 
@@ -94,17 +97,18 @@ py::tuple affine_quantize(const py::tuple& quantizer, const py::array& x, int ty
                           int64_t cols, int64_t group, const py::object& scale,
                           const py::object& zero_point, const py::object& offset, py::array& codes,
                           int threads) {
-  const AffineCall call(quantizer, type, {rows, cols, group});
+  const AffineCall call(quantizer, type, rows, cols, group);
   const Params params = call.params(scale, zero_point, offset, true);
   const char* from = call.values(x);
   char* to = call.codes(codes);
   const auto kernel = kernels().affine->affine_quantize[call.type()];
   const Pieces pieces = call.pieces(false);
   std::vector<Counts> counts((size_t)pieces.count());
-  call.each(pieces, threads, [&](int64_t i, Block block, int64_t value, int64_t code, int64_t at) {
-    kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code,
-           &counts[(size_t)i]);
-  });
+  call.each(pieces, codes.nbytes(), threads,
+            [&](int64_t i, Block block, int64_t value, int64_t code, int64_t at) {
+              kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code,
+                     &counts[(size_t)i]);
+            });
   return counts_tuple(counts);
 }
 
@@ -112,12 +116,12 @@ void affine_encode(const py::tuple& quantizer, const py::array& x, int type, int
                    int64_t cols, int64_t group, const py::object& scale,
                    const py::object& zero_point, const py::object& offset, py::array& codes,
                    int threads) {
-  const AffineCall call(quantizer, type, {rows, cols, group});
+  const AffineCall call(quantizer, type, rows, cols, group);
   const Params params = call.params(scale, zero_point, offset, false);
   const char* from = call.values(x);
   char* to = call.codes(codes);
   const auto kernel = kernels().affine->affine_encode[call.type()];
-  call.each(call.pieces(true), threads,
+  call.each(call.pieces(true), codes.nbytes(), threads,
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
               kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code);
             });
@@ -126,12 +130,12 @@ void affine_encode(const py::tuple& quantizer, const py::array& x, int type, int
 void affine_decode(const py::tuple& quantizer, const py::array& codes, int64_t rows, int64_t cols,
                    int64_t group, const py::object& scale, const py::object& zero_point,
                    const py::object& offset, py::array& out, int type, int threads) {
-  const AffineCall call(quantizer, type, {rows, cols, group});
+  const AffineCall call(quantizer, type, rows, cols, group);
   const Params params = call.params(scale, zero_point, offset, false);
   const char* from = call.codes(codes);
   char* to = call.values(out);
   const auto kernel = kernels().affine->affine_decode[call.type()];
-  call.each(call.pieces(true), threads,
+  call.each(call.pieces(true), out.nbytes(), threads,
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
               kernel(&call.q(), from + code, block, params_from(call.q(), params, at), to + value);
             });

@@ -45,6 +45,9 @@ inline char* optional(const py::object& a, int64_t count, int64_t size, bool wri
   return writable ? output(array, count, size) : const_cast<char*>(input(array, count, size));
 }
 
+// Whether an output of so many bytes is written past the caches: one that fits is soon read from them.
+inline bool streams(int64_t bytes) { return bytes >= int64_t(8) << 20; }
+
 // task(i) for every piece, without the GIL; a pending exception (Ctrl-C) is raised at the end.
 void run(int64_t count, int64_t bytes, int threads, Task task);
 

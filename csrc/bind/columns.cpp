@@ -2,52 +2,86 @@
 // Bindings of the column kernels; parameters come widened, one per column.
 #include "bind.hpp"
 #include "quantizer.hpp"
+#include <algorithm>
+#include <cmath>
+#include <vector>
 
 namespace bitmill::bind {
 namespace {
 
-struct Columns {
-  Quantizer q;
-  Float type;
-  int64_t rows, cols;
-  ColumnParams params;
-
-  Columns(const py::tuple& quantizer, int type_, int64_t rows_, int64_t cols_,
-          const py::array& scale, const py::array& zero_point, const py::array& offset)
+// One call: a matrix, and the parameters of its columns.
+class ColumnCall {
+ public:
+  ColumnCall(const py::tuple& quantizer, int type_, int64_t rows_, int64_t cols_,
+             const py::array& scale, const py::array& zero_point, const py::array& offset)
       : q(quantizer_of(quantizer)), type(float_type(type_)), rows(rows_), cols(cols_),
-        params{(const float*)input(scale, cols, 4), (const int32_t*)input(zero_point, cols, 4),
-               (const float*)input(offset, cols, 4)} {}
+        params_{(const float*)input(scale, cols, 4), nullptr,
+                (const int32_t*)input(zero_point, cols, 4), (const float*)input(offset, cols, 4),
+                false} {}
+  const Quantizer q;
+  const Float type;
+  const int64_t rows, cols;
+
   int64_t value_size() const { return item_size(type); }
   int64_t code_size() const { return q.wide() ? 2 : 1; }
-  // one(rows, index of the first value) for pieces of whole rows
-  template <class One> void for_rows(int threads, const One& one) const {
-    const Pieces pieces(rows, cols, cols);
-    run(pieces.count(), rows * cols * value_size(), threads,
-        [&](int64_t i) { one(pieces[i].rows, pieces[i].row * cols); });
+
+  // What encoding needs besides, once for all rows.
+  void add_reciprocals() {
+    reciprocals_.resize((size_t)cols);
+    run(1, 0, 1, [&](int64_t) {
+      for (int64_t i = 0; i < cols; ++i) {
+        const float size = std::fabs(params_.scale[i]);
+        params_.divides |= !(size >= kLeastScale && size <= kMostScale);
+        reciprocals_[(size_t)i] = 1.0f / params_.scale[i];
+      }
+    });
+    params_.reciprocal = reciprocals_.data();
   }
+
+  // one(columns, their parameters, index of the first value) for pieces of a few rows
+  template <class One> void each(int64_t bytes_out, int threads, const One& one) const {
+    constexpr int64_t kRows = 4, kCols = 16384; // parameters of so many columns stay in L2
+    const int64_t across = (cols + kCols - 1) / kCols, down = (rows + kRows - 1) / kRows;
+    run(across * down, rows * cols * value_size(), threads, [&](int64_t i) {
+      const int64_t row = i / across * kRows, col = i % across * kCols;
+      const Columns piece = {std::min(kRows, rows - row), std::min(kCols, cols - col), cols,
+                             streams(bytes_out)};
+      one(piece, from(col), row * cols + col);
+    });
+  }
+
+ private:
+  ColumnParams from(int64_t col) const {
+    return {params_.scale + col, params_.reciprocal ? params_.reciprocal + col : nullptr,
+            params_.zero_point + col, params_.offset + col, params_.divides};
+  }
+
+  ColumnParams params_;
+  std::vector<float> reciprocals_;
 };
 
 void column_encode(const py::tuple& quantizer, const py::array& x, int type, int64_t rows,
                    int64_t cols, const py::array& scale, const py::array& zero_point,
                    const py::array& offset, py::array& codes, int threads) {
-  const Columns c(quantizer, type, rows, cols, scale, zero_point, offset);
-  const char* from = input(x, rows * cols, c.value_size());
-  char* to = output(codes, rows * cols, c.code_size());
-  const auto kernel = kernels().columns->column_encode[c.type];
-  c.for_rows(threads, [&](int64_t n, int64_t at) {
-    kernel(&c.q, from + at * c.value_size(), n, cols, c.params, to + at * c.code_size());
+  ColumnCall call(quantizer, type, rows, cols, scale, zero_point, offset);
+  call.add_reciprocals();
+  const char* from = input(x, rows * cols, call.value_size());
+  char* to = output(codes, rows * cols, call.code_size());
+  const auto kernel = kernels().columns->column_encode[call.type];
+  call.each(codes.nbytes(), threads, [&](Columns c, ColumnParams params, int64_t at) {
+    kernel(&call.q, from + at * call.value_size(), c, params, to + at * call.code_size());
   });
 }
 
 void column_decode(const py::tuple& quantizer, const py::array& codes, int64_t rows, int64_t cols,
                    const py::array& scale, const py::array& zero_point, const py::array& offset,
                    py::array& out, int type, int threads) {
-  const Columns c(quantizer, type, rows, cols, scale, zero_point, offset);
-  const char* from = input(codes, rows * cols, c.code_size());
-  char* to = output(out, rows * cols, c.value_size());
-  const auto kernel = kernels().columns->column_decode[c.type];
-  c.for_rows(threads, [&](int64_t n, int64_t at) {
-    kernel(&c.q, from + at * c.code_size(), n, cols, c.params, to + at * c.value_size());
+  const ColumnCall call(quantizer, type, rows, cols, scale, zero_point, offset);
+  const char* from = input(codes, rows * cols, call.code_size());
+  char* to = output(out, rows * cols, call.value_size());
+  const auto kernel = kernels().columns->column_decode[call.type];
+  call.each(out.nbytes(), threads, [&](Columns c, ColumnParams params, int64_t at) {
+    kernel(&call.q, from + at * call.code_size(), c, params, to + at * call.value_size());
   });
 }
 

@@ -14,7 +14,7 @@ void to_float32(const py::array& x, int type, py::array& out, int threads) {
   const Pieces pieces(1, count, 1);
   run(pieces.count(), count * (size + 4), threads, [&](int64_t i) {
     const auto p = pieces[i];
-    kernel(from + p.col * size, p.cols, to + p.col);
+    kernel(from + p.col * size, p.cols, streams(count * 4), to + p.col);
   });
 }
 
@@ -27,7 +27,7 @@ void from_float32(const py::array& x, int type, py::array& out, int threads) {
   const Pieces pieces(1, count, 1);
   run(pieces.count(), count * (size + 4), threads, [&](int64_t i) {
     const auto p = pieces[i];
-    kernel(from + p.col, p.cols, to + p.col * size);
+    kernel(from + p.col, p.cols, streams(count * size), to + p.col * size);
   });
 }
 

@@ -29,8 +29,8 @@ bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_
   run(pieces.count(), rows * cols, threads, [&](int64_t i) {
     const auto p = pieces[i];
     bool out_of_range = false;
-    kernel(from + p.row * cols + p.col, p.rows, p.cols, bias_of(bits, is_signed),
-           to + words.at(p.row, p.col), &out_of_range);
+    kernel(from + p.row * cols + p.col, {p.rows, p.cols, p.cols, streams(out.nbytes())},
+           bias_of(bits, is_signed), to + words.at(p.row, p.col), &out_of_range);
     if (out_of_range) fits.store(false, std::memory_order_relaxed);
   });
   return fits.load();
@@ -47,8 +47,8 @@ void unpack(const py::array& packed, int64_t rows, int64_t cols, int bits, bool 
   const Pieces pieces(rows, cols, 64);
   run(pieces.count(), rows * cols, threads, [&](int64_t i) {
     const auto p = pieces[i];
-    kernel(from + words.at(p.row, p.col), p.rows, p.cols, bias_of(bits, is_signed),
-           to + p.row * cols + p.col);
+    kernel(from + words.at(p.row, p.col), {p.rows, p.cols, p.cols, streams(out.nbytes())},
+           bias_of(bits, is_signed), to + p.row * cols + p.col);
   });
 }
 

@@ -8,20 +8,20 @@ namespace {
 
 // Calls one(x, block, index of the block's first group) for pieces of a matrix cut into groups.
 template <class One>
-void each_piece(const char* x, Float type, Block all, int threads, const One& one) {
+void each_piece(const char* x, Float type, const Block& all, int threads, const One& one) {
   require(all.group > 0, "bitmill._core: a group is empty");
   const Pieces pieces(all.rows, all.cols, all.group);
   const int64_t size = item_size(type);
   run(pieces.count(), all.rows * all.cols * size, threads, [&](int64_t i) {
     const auto p = pieces[i];
-    one(x + (p.row * all.cols + p.col) * size, Block{p.rows, p.cols, all.group},
+    one(x + (p.row * all.cols + p.col) * size, Block{p.rows, p.cols, all.group, false},
         p.row * all.groups() + p.col / all.group);
   });
 }
 
 void absmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t group, py::array& out,
             int threads) {
-  const Block all{rows, cols, group};
+  const Block all{rows, cols, group, false};
   const Float t = float_type(type);
   float* to = (float*)output(out, rows * all.groups(), 4);
   const auto kernel = kernels().ranges->absmax[t];
@@ -31,7 +31,7 @@ void absmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t gr
 
 void minmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t group, py::array& lo,
             py::array& hi, int threads) {
-  const Block all{rows, cols, group};
+  const Block all{rows, cols, group, false};
   const Float t = float_type(type);
   float* low = (float*)output(lo, rows * all.groups(), 4);
   float* high = (float*)output(hi, rows * all.groups(), 4);

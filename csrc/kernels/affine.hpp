@@ -3,138 +3,239 @@
 // affine_quantize, affine_encode, affine_decode.
 #pragma once
 #include "codes.hpp"
-#include "params.hpp"
-#include "ranges.hpp"
+#include "groups.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
 void affine_params(const Quantizer* q, const float* lo, const float* hi, int64_t count, Params out,
                    Counts* counts) {
-  for (int64_t i = 0; i < count; ++i) make_group(*q, {get(lo + i), get(hi + i)}, out, i, counts);
+  each_vector(count, [&](int64_t i, auto lanes) {
+    const int64_t n = count - i < 16 ? count - i : 16;
+    make_params(*q, {load(lo + i, lanes), load(hi + i, lanes)}, out, i, lanes, n, counts);
+  });
 }
 
-// use(codes) with whatever takes or gives codes stored as `q` says.
-template <class Packed, class Use>
-BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, const Block& block, Use use) {
-  if (q.bits) {
-    Packed packed(q, codes, block);
-    use(packed);
-  } else if (q.wide()) {
-    PlainCodes<uint16_t> wide(q, codes, block);
-    use(wide);
-  } else {
-    PlainCodes<uint8_t> plain(q, codes, block);
-    use(plain);
+// use(codes) with whatever takes codes stored as `q` says.
+template <class Codes, class Use>
+BITMILL_INLINE void take_codes(const Quantizer& q, void* codes, bool streams, Use use) {
+  Codes taker(q, codes, streams);
+  use(taker);
+  taker.finish();
+  end_stream();
+}
+template <class Use>
+BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Use use) {
+  if (q.bits)
+    take_codes<PackedCodes>(q, codes, streams, use);
+  else if (q.wide())
+    take_codes<PlainCodes<uint16_t>>(q, codes, streams, use);
+  else
+    take_codes<PlainCodes<uint8_t>>(q, codes, streams, use);
+}
+
+// Memory that is asked for while codes are made, since DRAM would idle: `lines` of 64 bytes, at least 2,
+// for every 64 values, from `at` on.
+struct Ahead {
+  const char* at;
+  int lines;
+
+  BITMILL_INLINE void step() {
+    prefetch(at);
+    prefetch(at + 64);
+    if (lines > 2) prefetch(at + 128), prefetch(at + 192);
+    at += 64 * lines;
   }
+};
+
+// n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
+template <class Encode, class T, class Code>
+BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int64_t g,
+                                const Stored& stored, Code* codes, Ahead& ahead) {
+  const Steps steps = groups[g];
+  const Encode encode(steps, stored.top);
+  int64_t i = 0;
+  if constexpr (sizeof(Code) == 1) {
+    const u8x64 shift = splat_u16(groups.shift[g]);
+    for (; i + 64 <= n; i += 64) {
+      ahead.step();
+      store_bytes(codes + i, encode64(x + i, encode, shift, encode, shift, stored));
+    }
+  }
+  each_vector(n - i, [&](int64_t k, auto lanes) {
+    const i32x16 quotient = encode(load(x + i + k, lanes));
+    store_code(codes + i + k, stored.lanes(quotient, steps.shift), lanes);
+  });
 }
 
-// Forced inline, so that an encoder's vectors stay in registers from group to group: a fifth faster for
-// groups of 32 and 128 on AVX-512. Elsewhere the compiler decides: each loop is there a dozen times.
+// Groups of 32, two at a time; the number of values done.
+template <class Encode, class T>
+BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
+                                    const Stored& stored, uint8_t* codes, Ahead& ahead) {
+  int64_t i = 0;
+  for (int64_t g = 0; i + 64 <= n; i += 64, g += 2) {
+    ahead.step();
+    const Encode first(groups[g], stored.top), second(groups[g + 1], stored.top);
+    store_bytes(codes + i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
+                                    splat_u16(groups.shift[g + 1]), stored));
+  }
+  return i;
+}
+
+// For blocks in which a scale has no reciprocal.
 template <class T, class Code>
-BITMILL_INLINE void encode_span(const T* x, int64_t n, const Encoder& encode, Code* codes) {
-  each_vector(
-      n, [&](int64_t i, auto lanes) { store_code(codes + i, encode(load(x + i, lanes)), lanes); });
+BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
+                                  const Stored& stored, Code* codes, Ahead& ahead) {
+  for (int64_t done = 0, g = 0; done < n; done += group, ++g)
+    encode_span<DividingEncoder>(x + done, least(n - done, group), groups, g, stored, codes + done,
+                                 ahead);
 }
 
-// One group's values to codes, as far as there is room at a time.
-template <class T, class Codes>
-BITMILL_INLINE void encode_run(const T* x, int64_t n, const Encoder& encode, Codes& codes) {
-  while (n > 0) {
-    int64_t taken = n;
-    auto* to = codes.room(&taken);
-    encode_span(x, taken, encode, to);
-    codes.advance(taken);
-    x += taken, n -= taken;
+// The groups of the n values at x.
+template <class Encode, class T, class Code>
+void encode_groups(const T* x, int64_t n, int64_t group, const Groups& groups, const Stored& stored,
+                   Code* codes, Ahead& ahead) {
+  if (groups.divides || sizeof(Code) == 2)
+    return divide_groups(x, n, group, groups, stored, codes, ahead);
+  int64_t done = 0, g = 0;
+  if constexpr (sizeof(Code) == 1) {
+    if (group == 32) done = encode_pairs<Encode>(x, n, groups, stored, codes, ahead), g = done / 32;
+    for (; done < n; done += group, ++g)
+      encode_span<Encode>(x + done, least(n - done, group), groups, g, stored, codes + done, ahead);
   }
 }
 
-template <class T> Range range_for(const Quantizer& q, const T* x, int64_t n) {
-  if (q.rule != kAbsmax && q.rule != kFullRange) return run_minmax(x, n);
-  const float absmax = run_absmax(x, n);
-  return {-absmax, absmax};
+// The same for any number of values: whole groups, or one long one.
+template <class Encode, class T, class Codes>
+BITMILL_INLINE void encode_block(const T* x, int64_t n, int64_t group, const Groups& groups,
+                                 const Stored& stored, Codes& codes, Ahead ahead) {
+  const int64_t step = group < kChunk ? kChunk / group * group : kChunk;
+  for (int64_t at = 0; at < n; at += step) { // more than one step only for a long group
+    const int64_t values = least(n - at, step);
+    encode_groups<Encode>(x + at, values, group, groups, stored, codes.room(), ahead);
+    codes.give(values);
+  }
 }
 
-// A row, in blocks of groups. Each block is read from memory once: its ranges first, then, from
-// cache, its codes. `at` is the index of the row's first group.
-template <class T, class Codes>
+// Groups that are looked at together.
+BITMILL_INLINE int64_t groups_at_once(int64_t group) {
+  return group < kChunk ? least(Groups::kMost, kChunk / group) : 1;
+}
+
+// A row, in blocks of groups. Each block is read from memory once: its ranges first, then, from cache,
+// its codes. `at` is the index of the row's first group.
+template <class Encode, class T, class Codes>
 void quantize_row(const Quantizer& q, const T* x, const Block& block, Params out, int64_t at,
-                  Codes& codes, Counts* counts) {
-  constexpr int64_t kGroups = 64, kBlock = 2048; // at most so many groups, about so many values
-  Range ranges[kGroups];
-  Group groups[kGroups];
+                  const Stored& stored, Codes& codes, Counts* counts) {
+  const int64_t count = groups_at_once(block.group);
+  Groups groups;
   for (int64_t left = block.cols; left > 0;) {
-    int64_t count = 0, values = 0;
-    for (; values < left && count < kGroups && values < kBlock; ++count) {
-      const int64_t rest = left - values, n = rest < block.group ? rest : block.group;
-      ranges[count] = range_for(q, x + values, n);
-      values += n;
-    }
-    make_groups(q, ranges, count, out, at, groups, counts);
-    at += count, left -= values;
-    for (int64_t g = 0; g < count; ++g) {
-      const int64_t n = values < block.group ? values : block.group;
-      encode_run(x, n, encoder(q, groups[g]), codes);
-      x += n, values -= n;
-    }
+    const int64_t n = least(left, count * block.group);
+    fit_groups(q, x, n, block.group, out, at, groups, counts);
+    encode_block<Encode>(x, n, block.group, groups, stored, codes, Ahead{(const char*)(x + n), 2});
+    x += n, left -= n, at += count;
+  }
+}
+
+template <class Encode, class T, class Codes>
+BITMILL_INLINE void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params out,
+                                  Codes& codes, Counts* counts) {
+  const Stored stored(q);
+  for (int64_t row = 0; row < block.rows; ++row) {
+    quantize_row<Encode>(q, x + row * block.cols, block, out, row * block.groups(), stored, codes,
+                         counts);
+    codes.end_row();
   }
 }
 
 template <class T>
-void affine_quantize(const Quantizer* q, const void* x, Block block, Params out, void* codes_,
+void affine_quantize(const Quantizer* q, const void* x_, Block block, Params out, void* codes_,
                      Counts* counts) {
-  with_codes<PackedCodes>(*q, codes_, block, [&](auto& codes) {
-    for (int64_t row = 0; row < block.rows; ++row) {
-      const T* values = (const T*)x + row * block.cols;
-      quantize_row(*q, values, block, out, row * block.groups(), codes, counts);
-      codes.end_row();
-    }
+  const T* x = (const T*)x_;
+  with_codes(*q, codes_, block.streams, [&](auto& codes) {
+    if constexpr (sizeof(*codes.room()) == 1) // codes of two bytes have one encoder for all
+      if (q->rule == kOffset)
+        return quantize_rows<LimitedEncoder>(*q, x, block, out, codes, counts);
+    quantize_rows<FittedEncoder>(*q, x, block, out, codes, counts);
   });
+}
+
+template <class T, class Codes>
+void encode_row(const Quantizer& q, const T* x, const Block& block, Params given, int64_t at,
+                const Stored& stored, Codes& codes) {
+  const int64_t count = groups_at_once(block.group);
+  Groups groups;
+  for (int64_t left = block.cols; left > 0; at += count) {
+    const int64_t n = least(left, count * block.group);
+    load_groups(q, given, at, (n - 1) / block.group + 1, groups);
+    encode_block<LimitedEncoder>(x, n, block.group, groups, stored, codes,
+                                 Ahead{(const char*)x + 4096, (int)sizeof(T)});
+    x += n, left -= n;
+  }
+}
+
+template <class T, class Codes>
+BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& block, Params given,
+                                Codes& codes) {
+  const Stored stored(q);
+  for (int64_t row = 0; row < block.rows; ++row) {
+    encode_row(q, x + row * block.cols, block, given, row * block.groups(), stored, codes);
+    codes.end_row();
+  }
 }
 
 template <class T>
 void affine_encode(const Quantizer* q, const void* x, Block block, Params given, void* codes_) {
-  with_codes<PackedCodes>(*q, codes_, block, [&](auto& codes) {
-    int64_t at = 0;
-    for (int64_t row = 0; row < block.rows; ++row) {
-      each_group((const T*)x + row * block.cols, block, [&](const T* run, int64_t n) {
-        encode_run(run, n, encoder(*q, load_group(*q, given, at++)), codes);
-      });
-      codes.end_row();
-    }
-  });
+  with_codes(*q, codes_, block.streams,
+             [&](auto& codes) { encode_rows(*q, (const T*)x, block, given, codes); });
 }
 
 template <class T, class Code>
-void decode_span(const Code* codes, int64_t n, const Decoder& decode, T* out) {
+BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decoder& decode, T* out) {
   each_vector(n, [&](int64_t i, auto lanes) {
     store(out + i, decode(load_code(codes + i, lanes)), lanes);
   });
 }
 
-template <class T, class Codes>
-void decode_run(Codes& codes, int64_t n, const Decoder& decode, T* out) {
-  while (n > 0) {
-    int64_t taken = n;
-    const auto* from = codes.room(&taken);
-    decode_span(from, taken, decode, out);
-    codes.advance(taken);
-    out += taken, n -= taken;
+BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
+  return Decoder(q, splat(load_float(given.scale, i, q.scales)),
+                 splat(given.zero_point ? load_zero_point(q, given.zero_point, i) : 0),
+                 splat(given.offset ? load_float(given.offset, i, q.scales) : -0.0f));
+}
+
+template <class Given, class T>
+void decode_rows(const Quantizer& q, const void* stored, const Block& block, Params given, T* to) {
+  Given codes(q, stored, block.cols);
+  Lines lines(to, block.streams);
+  int64_t at = 0;
+  for (int64_t row = 0; row < block.rows; ++row) {
+    codes.start_row();
+    for (int64_t left = block.cols; left > 0; ++at) {
+      const Decoder decode = decoder(q, given, at);
+      for (int64_t rest = least(left, block.group); rest > 0;) {
+        int64_t n = least(rest, Lines::kStep / (int64_t)sizeof(T));
+        const auto* from = codes.next(&n);
+        decode_span(from, n, decode, (T*)lines.room());
+        codes.advance(n);
+        lines.advance(n * (int64_t)sizeof(T));
+        rest -= n, left -= n;
+      }
+    }
   }
+  lines.finish();
+  end_stream();
 }
 
 template <class T>
-void affine_decode(const Quantizer* q, const void* codes_, Block block, Params given, void* out) {
-  // Only read: plain codes have one class for both directions.
-  void* stored = const_cast<void*>(codes_);
-  with_codes<UnpackedCodes>(*q, stored, block, [&](auto& codes) {
-    int64_t at = 0;
-    for (int64_t row = 0; row < block.rows; ++row) {
-      codes.start_row();
-      each_group((T*)out + row * block.cols, block,
-                 [&](T* run, int64_t n) { decode_run(codes, n, decoder(*q, given, at++), run); });
-    }
-  });
+void affine_decode(const Quantizer* q, const void* codes, Block block, Params given, void* out) {
+  T* to = (T*)out;
+  const bool is_signed = q->qmin < 0;
+  if (q->bits) return decode_rows<UnpackedCodes>(*q, codes, block, given, to);
+  if (q->wide())
+    return is_signed ? decode_rows<GivenCodes<int16_t>>(*q, codes, block, given, to)
+                     : decode_rows<GivenCodes<uint16_t>>(*q, codes, block, given, to);
+  return is_signed ? decode_rows<GivenCodes<int8_t>>(*q, codes, block, given, to)
+                   : decode_rows<GivenCodes<uint8_t>>(*q, codes, block, given, to);
 }
 
 } // namespace

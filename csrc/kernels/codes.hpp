@@ -1,81 +1,110 @@
 // SPDX-License-Identifier: MIT
-// Where codes go and come from: straight to an array, or through a small buffer and the packer. A
-// run may end anywhere; the buffer is packed in steps of 64 codes, which fill whole words at any
-// width.
+// Where codes go and come from: as they are, or through a small buffer and the packer. A run may end
+// anywhere; the buffer is packed in steps of 64 codes, which fill whole words at any width.
 #pragma once
+#include "lines.hpp"
 #include "pack.hpp"
-#include "steps.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-constexpr int64_t kHeld = 2048; // codes in the buffer: 2 KiB, beside 8 KiB of float32 input in L1
+constexpr int64_t kChunk = 2048; // codes at a time: at most 8 KiB of float32 input, in L1
+
+BITMILL_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Codes of one or two bytes, as they are.
-template <class Code> struct PlainCodes {
-  Code* at;
+template <class Code_> class PlainCodes {
+ public:
+  using Code = Code_;
 
-  BITMILL_INLINE PlainCodes(const Quantizer&, void* codes, const Block&) : at((Code*)codes) {}
-  // Room for the next codes, at most n of them; advance() says how many were taken.
-  BITMILL_INLINE Code* room(int64_t* n) const { return (void)n, at; }
-  BITMILL_INLINE void advance(int64_t n) { at += n; }
-  BITMILL_INLINE void start_row() {}
+  BITMILL_INLINE PlainCodes(const Quantizer&, void* codes, bool streams) : lines_(codes, streams) {}
+  // Where the next codes go, at most kChunk; give() says how many there were.
+  BITMILL_INLINE Code* room() { return (Code*)lines_.room(); }
+  BITMILL_INLINE void give(int64_t n) { lines_.advance(n * (int64_t)sizeof(Code)); }
   BITMILL_INLINE void end_row() {}
+  BITMILL_INLINE void finish() { lines_.finish(); }
+
+ private:
+  Lines lines_;
 };
 
 // One-byte codes on their way into words.
-struct PackedCodes {
-  uint32_t* words;
-  PackRun pack;
-  int bits;
-  int64_t held = 0;
-  alignas(64) uint8_t buffer[kHeld];
+class PackedCodes {
+ public:
+  using Code = uint8_t;
 
-  BITMILL_INLINE PackedCodes(const Quantizer& q, void* codes, const Block&)
-      : words((uint32_t*)codes), pack(pack_run_of(q.bits)), bits(q.bits) {}
-  BITMILL_INLINE uint8_t* room(int64_t* n) {
-    if (*n > kHeld - held) *n = kHeld - held;
-    return buffer + held;
-  }
-  BITMILL_INLINE void advance(int64_t n) {
-    held += n;
-    if (held == kHeld) flush();
+  BITMILL_INLINE PackedCodes(const Quantizer& q, void* codes, bool streams)
+      : lines_(codes, streams), pack_(pack_run_of(q.bits)), bits_(q.bits) {}
+  BITMILL_INLINE uint8_t* room() { return buffer_ + held_; }
+  BITMILL_INLINE void give(int64_t n) {
+    held_ += n;
+    const int64_t whole = held_ & -64;
+    if (whole == 0) return;
+    pack(whole);
+    held_ -= whole;
+    if (held_) memcpy(buffer_, buffer_ + whole, 64);
   }
   BITMILL_INLINE void end_row() {
-    if (held) flush();
+    if (held_) pack(held_);
+    held_ = 0;
   }
-  void flush() {
-    pack(buffer, held, words);
-    words += words_of(held, bits);
-    held = 0;
+  BITMILL_INLINE void finish() { lines_.finish(); }
+
+ private:
+  BITMILL_INLINE void pack(int64_t n) {
+    pack_(buffer_, n, (uint32_t*)lines_.room());
+    lines_.advance(words_of(n, bits_) * 4);
   }
+
+  Lines lines_;
+  PackRun pack_;
+  int bits_;
+  int64_t held_ = 0; // codes that fill no 64 yet
+  alignas(64) uint8_t buffer_[kChunk + 128];
 };
 
-// The reverse: one-byte codes out of words.
-struct UnpackedCodes {
-  const uint32_t* words;
-  UnpackRun unpack;
-  int bits;
-  int64_t cols, row_left = 0, held = 0, at = 0;
-  alignas(64) uint8_t buffer[kHeld];
+// Codes to be read, of one or two bytes.
+template <class Code> class GivenCodes {
+ public:
+  BITMILL_INLINE GivenCodes(const Quantizer&, const void* codes, int64_t)
+      : at_((const Code*)codes) {}
+  BITMILL_INLINE void start_row() {}
+  // The next codes, at most n of them; advance() says how many were taken.
+  BITMILL_INLINE const Code* next(int64_t*) const { return at_; }
+  BITMILL_INLINE void advance(int64_t n) { at_ += n; }
 
-  BITMILL_INLINE UnpackedCodes(const Quantizer& q, void* codes, const Block& block)
-      : words((const uint32_t*)codes), unpack(unpack_run_of(q.bits)), bits(q.bits),
-        cols(block.cols) {}
-  BITMILL_INLINE void start_row() { row_left = cols; }
-  BITMILL_INLINE const uint8_t* room(int64_t* n) {
-    if (at == held) refill();
-    if (*n > held - at) *n = held - at;
-    return buffer + at;
+ private:
+  const Code* at_;
+};
+
+// One-byte codes out of words.
+class UnpackedCodes {
+ public:
+  BITMILL_INLINE UnpackedCodes(const Quantizer& q, const void* codes, int64_t cols)
+      : words_((const uint32_t*)codes), unpack_(unpack_run_of(q.bits)), bits_(q.bits), cols_(cols) {
   }
-  BITMILL_INLINE void advance(int64_t n) { at += n; }
+  BITMILL_INLINE void start_row() { row_left_ = cols_; }
+  BITMILL_INLINE const uint8_t* next(int64_t* n) {
+    if (at_ == held_) refill();
+    *n = least(*n, held_ - at_);
+    return buffer_ + at_;
+  }
+  BITMILL_INLINE void advance(int64_t n) { at_ += n; }
+
+ private:
   void refill() {
-    held = row_left < kHeld ? row_left : kHeld;
-    row_left -= held;
-    at = 0;
-    unpack(words, held, buffer);
-    words += words_of(held, bits);
+    held_ = least(row_left_, kChunk);
+    row_left_ -= held_;
+    at_ = 0;
+    unpack_(words_, held_, buffer_);
+    words_ += words_of(held_, bits_);
   }
+
+  const uint32_t* words_;
+  UnpackRun unpack_;
+  int bits_;
+  int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
+  alignas(64) uint8_t buffer_[kChunk];
 };
 
 } // namespace

@@ -2,55 +2,136 @@
 // Affine quantization with parameters per column: the arithmetic of steps.hpp with a vector of
 // each. Twins: bitmill.reference.column_encode, column_decode.
 #pragma once
+#include "lines.hpp"
 #include "steps.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-template <class Step, class Lanes>
-BITMILL_INLINE Step step_at(const Quantizer& q, ColumnParams p, int64_t i, Lanes lanes) {
-  return Step(q, load(p.offset + i, lanes), load(p.scale + i, lanes),
-              load_i32(p.zero_point + i, lanes));
+// Rows that share the loads of parameters.
+constexpr int kRows = 4;
+
+// visit(first row, number of rows) for all rows, kRows at a time.
+template <class Visit> BITMILL_INLINE void each_rows(int64_t rows, Visit visit) {
+  for (int64_t row = 0; row < rows; row += kRows)
+    visit(row, rows - row < kRows ? rows - row : kRows);
 }
 
-template <class T, class Code>
-void encode_columns(const Quantizer& q, const T* x, int64_t rows, int64_t cols, ColumnParams given,
+// Outputs of kRows rows, side by side.
+template <class T> struct RowLines {
+  Lines lines[kRows];
+  T* to[kRows];
+
+  BITMILL_INLINE RowLines(T* out, int64_t row_step, bool streams)
+      : lines{Lines(out, streams), Lines(out + row_step, streams),
+              Lines(out + 2 * row_step, streams), Lines(out + 3 * row_step, streams)} {}
+  // One piece of columns of `rows` rows, of at most Lines::kRoom bytes: body writes to to[row].
+  template <class Body> BITMILL_INLINE void piece(int64_t rows, int64_t cols, Body body) {
+    for (int64_t r = 0; r < rows; ++r) to[r] = (T*)lines[r].room();
+    body();
+    for (int64_t r = 0; r < rows; ++r) lines[r].advance(cols * (int64_t)sizeof(T));
+  }
+  BITMILL_INLINE void finish(int64_t rows) {
+    for (int64_t r = 0; r < rows; ++r) lines[r].finish();
+  }
+};
+
+template <class Lanes>
+BITMILL_INLINE Steps steps_at(const Quantizer& q, ColumnParams p, int64_t i, Lanes lanes) {
+  return {load(p.scale + i, lanes), load(p.reciprocal + i, lanes), load(p.offset + i, lanes),
+          sub(load_i32(p.zero_point + i, lanes), splat(q.qmin))};
+}
+
+// Columns i ... i + 15 of kRows rows at once.
+template <class Encode, class T>
+BITMILL_INLINE void encode_rows(const T* x, int64_t row_step, const Steps& steps,
+                                const Stored& stored, uint8_t* const* to, int64_t i) {
+  const Encode encode(steps, stored.top);
+  const auto shifted = [&](int64_t row) {
+    return add(encode(load(x + row * row_step)), steps.shift);
+  };
+  const u8x64 none = splat_u8(0);
+  const u8x64 codes = narrow<float>(shifted(0), shifted(1), none, shifted(2), shifted(3), none);
+  store_quarters(to[0] + i, to[1] + i, to[2] + i, to[3] + i, stored.bytes(codes));
+}
+
+template <class Encode, class T, class Code>
+void encode_columns(const Quantizer& q, const T* x, const Columns& c, ColumnParams given,
                     Code* codes) {
-  for (int64_t row = 0; row < rows; ++row, x += cols, codes += cols)
-    each_vector(cols, [&](int64_t i, auto lanes) {
-      const Encoder encode = step_at<Encoder>(q, given, i, lanes);
-      store_code(codes + i, encode(load(x + i, lanes)), lanes);
-    });
+  constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(Code);
+  const Stored stored(q);
+  each_rows(c.rows, [&](int64_t row, int64_t rows) {
+    const T* from = x + row * c.row_step;
+    RowLines<Code> out(codes + row * c.row_step, c.row_step, c.streams);
+    for (int64_t col = 0; col < c.cols; col += kPiece) {
+      const int64_t n = c.cols - col < kPiece ? c.cols - col : kPiece;
+      out.piece(rows, n, [&] {
+        int64_t i = 0;
+        if constexpr (sizeof(Code) == 1)
+          for (; rows == kRows && i + 16 <= n; i += 16)
+            encode_rows<Encode>(from + col + i, c.row_step, steps_at(q, given, col + i, Whole()),
+                                stored, out.to, i);
+        each_vector(n - i, [&](int64_t k, auto lanes) {
+          const Steps steps = steps_at(q, given, col + i + k, lanes);
+          for (int64_t r = 0; r < rows; ++r) {
+            const f32x16 values = load(from + r * c.row_step + col + i + k, lanes);
+            const i32x16 code = stored.lanes(Encode(steps, stored.top)(values), steps.shift);
+            store_code(out.to[r] + i + k, code, lanes);
+          }
+        });
+      });
+    }
+    out.finish(rows);
+  });
+  end_stream();
 }
 
 template <class T>
-void column_encode(const Quantizer* q, const void* x_, int64_t rows, int64_t cols,
-                   ColumnParams given, void* codes) {
+void column_encode(const Quantizer* q, const void* x_, Columns c, ColumnParams given, void* codes) {
   const T* x = (const T*)x_;
   if (q->wide())
-    encode_columns(*q, x, rows, cols, given, (uint16_t*)codes);
+    encode_columns<DividingEncoder>(*q, x, c, given, (uint16_t*)codes);
+  else if (given.divides)
+    encode_columns<DividingEncoder>(*q, x, c, given, (uint8_t*)codes);
   else
-    encode_columns(*q, x, rows, cols, given, (uint8_t*)codes);
+    encode_columns<LimitedEncoder>(*q, x, c, given, (uint8_t*)codes);
 }
 
 template <class T, class Code>
-void decode_columns(const Quantizer& q, const Code* codes, int64_t rows, int64_t cols,
-                    ColumnParams given, T* out) {
-  for (int64_t row = 0; row < rows; ++row, codes += cols, out += cols)
-    each_vector(cols, [&](int64_t i, auto lanes) {
-      const Decoder decode = step_at<Decoder>(q, given, i, lanes);
-      store(out + i, decode(load_code(codes + i, lanes)), lanes);
-    });
+void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, ColumnParams given,
+                    T* to) {
+  constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(T);
+  each_rows(c.rows, [&](int64_t row, int64_t rows) {
+    const Code* from = codes + row * c.row_step;
+    RowLines<T> out(to + row * c.row_step, c.row_step, c.streams);
+    for (int64_t col = 0; col < c.cols; col += kPiece) {
+      const int64_t n = c.cols - col < kPiece ? c.cols - col : kPiece;
+      out.piece(rows, n, [&] {
+        each_vector(n, [&](int64_t i, auto lanes) {
+          const int64_t at = col + i;
+          const Decoder decode(q, load(given.scale + at, lanes),
+                               load_i32(given.zero_point + at, lanes),
+                               load(given.offset + at, lanes));
+          for (int64_t r = 0; r < rows; ++r)
+            store(out.to[r] + i, decode(load_code(from + r * c.row_step + at, lanes)), lanes);
+        });
+      });
+    }
+    out.finish(rows);
+  });
+  end_stream();
 }
 
 template <class T>
-void column_decode(const Quantizer* q, const void* codes, int64_t rows, int64_t cols,
-                   ColumnParams given, void* out_) {
-  T* out = (T*)out_;
+void column_decode(const Quantizer* q, const void* codes, Columns c, ColumnParams given,
+                   void* out) {
+  T* to = (T*)out;
+  const bool is_signed = q->qmin < 0;
   if (q->wide())
-    decode_columns(*q, (const uint16_t*)codes, rows, cols, given, out);
-  else
-    decode_columns(*q, (const uint8_t*)codes, rows, cols, given, out);
+    return is_signed ? decode_columns(*q, (const int16_t*)codes, c, given, to)
+                     : decode_columns(*q, (const uint16_t*)codes, c, given, to);
+  return is_signed ? decode_columns(*q, (const int8_t*)codes, c, given, to)
+                   : decode_columns(*q, (const uint8_t*)codes, c, given, to);
 }
 
 } // namespace

@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: MIT
 // Float conversions through float32. Twins: bitmill.reference.to_float32, from_float32.
 #pragma once
-#include "../simd/simd.hpp"
+#include "lines.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
 template <class From, class To>
-BITMILL_INLINE void convert_run(const From* x, int64_t count, To* out) {
-  each_vector(count, [&](int64_t i, auto lanes) { store(out + i, load(x + i, lanes), lanes); });
+BITMILL_INLINE void convert_run(const From* x, int64_t count, bool streams, To* out) {
+  constexpr int64_t kStep = Lines::kStep / (int64_t)sizeof(To);
+  Lines lines(out, streams);
+  while (count > 0) {
+    const int64_t n = count < kStep ? count : kStep;
+    To* to = (To*)lines.room();
+    each_vector(n, [&](int64_t i, auto lanes) { store(to + i, load(x + i, lanes), lanes); });
+    lines.advance(n * (int64_t)sizeof(To));
+    x += n, count -= n;
+  }
+  lines.finish();
+  end_stream();
 }
 
-template <class T> void to_float32(const void* x, int64_t count, float* out) {
-  convert_run((const T*)x, count, out);
+template <class T> void to_float32(const void* x, int64_t count, bool streams, float* out) {
+  convert_run((const T*)x, count, streams, out);
 }
 
-template <class T> void from_float32(const float* x, int64_t count, void* out) {
-  convert_run(x, count, (T*)out);
+template <class T> void from_float32(const float* x, int64_t count, bool streams, void* out) {
+  convert_run(x, count, streams, (T*)out);
 }
 
 } // namespace

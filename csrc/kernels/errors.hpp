@@ -12,9 +12,9 @@ template <class T> void error_sums(const void* x_, const float* y, int64_t count
   f64x16 xx = splat_f64(0), yy = xx, xy = xx, dd = xx, most = xx;
   each_vector(count, [&](int64_t i, auto lanes) {
     const f64x16 a = to_f64(load(x + i, lanes)), b = to_f64(load(y + i, lanes)), d = sub(a, b);
-    xx = add(xx, mul(a, a));
-    yy = add(yy, mul(b, b));
-    xy = add(xy, mul(a, b));
+    xx = add_product(xx, a, a);
+    yy = add_product(yy, b, b);
+    xy = add_product(xy, a, b);
     dd = add(dd, mul(d, d));
     most = max(most, abs(d));
   });

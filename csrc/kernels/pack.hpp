@@ -2,7 +2,7 @@
 // Codes to little-endian bit streams in 32-bit words, and back. Twins: bitmill.reference.pack,
 // unpack.
 #pragma once
-#include "../simd/simd.hpp"
+#include "lines.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
@@ -46,34 +46,52 @@ BITMILL_INLINE UnpackRun unpack_run_of(int bits) {
 
 // The bias makes codes into fields modulo 256; a field of 2^B or more was a code out of range.
 template <int B>
-void pack(const uint8_t* codes, int64_t rows, int64_t cols, uint8_t bias, uint32_t* out,
-          bool* out_of_range) {
-  constexpr int64_t kStep = 1024;
+void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* out_of_range) {
+  constexpr int64_t kStep = 2048;
   alignas(64) uint8_t fields[kStep];
-  uint8_t seen = 0;
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t left = cols; left > 0;) {
+  const u8x64 biases = splat_u8(bias);
+  u8x64 seen = splat_u8(0);
+  uint8_t rest = 0;
+  Lines lines(out, block.streams);
+  for (int64_t row = 0; row < block.rows; ++row)
+    for (int64_t left = block.cols; left > 0;) {
       const int64_t n = left < kStep ? left : kStep;
-      for (int64_t i = 0; i < n; ++i) {
-        fields[i] = (uint8_t)(codes[i] + bias);
-        seen |= fields[i];
+      int64_t i = 0;
+      for (; i + 64 <= n; i += 64) {
+        const u8x64 field = add_u8(load_bytes(codes + i), biases);
+        seen = or_(seen, field);
+        store_bytes(fields + i, field);
       }
-      pack_run<B>(fields, n, out);
-      codes += n, left -= n, out += words_of(n, B);
+      for (; i < n; ++i) rest |= fields[i] = (uint8_t)(codes[i] + bias);
+      pack_run<B>(fields, n, (uint32_t*)lines.room());
+      lines.advance(words_of(n, B) * 4);
+      codes += n, left -= n;
     }
-  if (seen >> B) *out_of_range = true;
+  lines.finish();
+  end_stream();
+  uint8_t all[64];
+  store_bytes(all, seen);
+  for (const uint8_t byte : all) rest |= byte;
+  if (rest >> B) *out_of_range = true;
 }
 
-template <int B>
-void unpack(const uint32_t* packed, int64_t rows, int64_t cols, uint8_t bias, uint8_t* out) {
+template <int B> void unpack(const uint32_t* packed, Block block, uint8_t bias, uint8_t* out) {
   constexpr int64_t kStep = 1024;
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t left = cols; left > 0;) {
+  const u8x64 biases = splat_u8(-bias);
+  Lines lines(out, block.streams);
+  for (int64_t row = 0; row < block.rows; ++row)
+    for (int64_t left = block.cols; left > 0;) {
       const int64_t n = left < kStep ? left : kStep;
-      unpack_run<B>(packed, n, out);
-      for (int64_t i = 0; i < n; ++i) out[i] = (uint8_t)(out[i] - bias);
-      packed += words_of(n, B), left -= n, out += n;
+      uint8_t* to = (uint8_t*)lines.room();
+      unpack_run<B>(packed, n, to);
+      int64_t i = 0;
+      for (; i + 64 <= n; i += 64) store_bytes(to + i, add_u8(load_bytes(to + i), biases));
+      for (; i < n; ++i) to[i] = (uint8_t)(to[i] - bias);
+      lines.advance(n);
+      packed += words_of(n, B), left -= n;
     }
+  lines.finish();
+  end_stream();
 }
 
 } // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A range to scale and zero-point or offset, once per group, and their storage (N2-N4).
+// Ranges to scales and zero-points or offsets, 16 groups at a time, and their storage (N2-N4).
 // Twin: bitmill.reference.affine_params.
 #pragma once
 #include "ranges.hpp"
@@ -8,19 +8,31 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// A float, rounded to the storage dtype and widened again.
-BITMILL_INLINE float as_stored(float x, Float storage) {
-  if (storage == kF16) return widen(narrow<f16>(x));
-  if (storage == kBF16) return widen(narrow<bf16>(x));
+// Rounded to the storage dtype and widened again.
+template <class T> BITMILL_INLINE f32x16 through(f32x16 x) {
+  T stored[16];
+  store(stored, x);
+  return load(stored);
+}
+BITMILL_INLINE f32x16 as_stored(f32x16 x, Float storage) {
+  if (storage == kF16) return through<f16>(x);
+  if (storage == kBF16) return through<bf16>(x);
   return x;
 }
-BITMILL_INLINE void store_float(void* p, int64_t i, float x, Float storage) {
+template <class Lanes>
+BITMILL_INLINE void store_floats(void* p, int64_t i, f32x16 x, Float storage, Lanes lanes) {
   if (storage == kF16)
-    put((f16*)p + i, narrow<f16>(x));
+    store((f16*)p + i, x, lanes);
   else if (storage == kBF16)
-    put((bf16*)p + i, narrow<bf16>(x));
+    store((bf16*)p + i, x, lanes);
   else
-    put((float*)p + i, x);
+    store((float*)p + i, x, lanes);
+}
+template <class Lanes>
+BITMILL_INLINE f32x16 load_floats(const void* p, int64_t i, Float storage, Lanes lanes) {
+  if (storage == kF16) return load((const f16*)p + i, lanes);
+  if (storage == kBF16) return load((const bf16*)p + i, lanes);
+  return load((const float*)p + i, lanes);
 }
 BITMILL_INLINE float load_float(const void* p, int64_t i, Float storage) {
   if (storage == kF16) return widen(get((const f16*)p + i));
@@ -31,100 +43,95 @@ BITMILL_INLINE float smallest(Float storage) {
   return storage == kF16 ? 0x1p-24f : storage == kBF16 ? 0x1p-133f : 0x1p-149f;
 }
 
-BITMILL_INLINE void store_zero_point(const Quantizer& q, void* p, int64_t i, int32_t zero_point) {
+template <class Lanes>
+BITMILL_INLINE void store_zero_points(const Quantizer& q, void* p, int64_t i, i32x16 zero_point,
+                                      Lanes lanes) {
   if (q.wide_zero_point())
-    put((uint16_t*)p + i, (uint16_t)zero_point);
+    store_u16((uint16_t*)p + i, zero_point, lanes);
   else
-    put((uint8_t*)p + i, (uint8_t)zero_point);
+    store_u8((uint8_t*)p + i, zero_point, lanes);
 }
+template <class Lanes>
+BITMILL_INLINE i32x16 load_zero_points(const Quantizer& q, const void* p, int64_t i, Lanes lanes) {
+  return q.wide_zero_point() ? load_u16((const uint16_t*)p + i, lanes)
+                             : load_u8((const uint8_t*)p + i, lanes);
+}
+
 BITMILL_INLINE int32_t load_zero_point(const Quantizer& q, const void* p, int64_t i) {
   return q.wide_zero_point() ? get((const uint16_t*)p + i) : get((const uint8_t*)p + i);
 }
 
-// What a group's codes are made with. `divisor` is the stored scale, or infinity where every code
-// of the group is to be 0.
-struct Group {
-  float divisor, offset;
-  int32_t zero_point;
-};
+// Lanes that hold no group never count.
+BITMILL_INLINE int64_t count_lanes(i32x16 mask, int64_t lanes) {
+  uint32_t bits = sign_bits(mask) & ((1u << lanes) - 1);
+  int64_t count = 0;
+  for (; bits; bits &= bits - 1) ++count; // seldom any
+  return count;
+}
+BITMILL_INLINE f32x16 select(i32x16 mask, f32x16 a, f32x16 b) {
+  return float_of(select(mask, bits_of(a), bits_of(b)));
+}
+BITMILL_INLINE i32x16 not_finite(f32x16 x) { return greater(magnitude(x), splat(0x7f7fffff)); }
+BITMILL_INLINE i32x16 is_zero(f32x16 x) { return equal(magnitude(x), splat(0)); }
 
 // What each rule divides, and by what.
 struct Quotient {
-  float span, divisor;
+  f32x16 span;
+  float divisor;
 };
-BITMILL_INLINE Quotient quotient_of(const Quantizer& q, float lo, float hi) {
-  const float absmax = -lo > hi ? -lo : hi, steps = (float)(q.qmax - q.qmin);
+BITMILL_INLINE Quotient quotient_of(const Quantizer& q, f32x16 lo, f32x16 hi) {
+  const float steps = (float)(q.qmax - q.qmin);
   switch (q.rule) {
-  case kAbsmax: return {absmax, (float)q.qmax};
-  case kFullRange: return {absmax, steps / 2};
-  case kSignedMax: return {hi > -lo ? hi : lo, (float)q.qmin};
-  default: return {hi - lo, steps};
+  case kAbsmax: return {max(negate(lo), hi), (float)q.qmax};
+  case kFullRange: return {max(negate(lo), hi), steps / 2};
+  case kSignedMax: return {select(greater(hi, negate(lo)), hi, lo), (float)q.qmin};
+  default: return {sub(hi, lo), steps};
   }
 }
 
-BITMILL_INLINE int32_t zero_point_of(const Quantizer& q, float lo, float scale) {
-  float steps = -lo / scale;
-  steps = steps > 0 ? steps : 0;
-  steps = steps < (float)q.qmax ? steps : (float)q.qmax;
-  return (int32_t)((steps + 0x1p23f) - 0x1p23f); // to nearest even
+BITMILL_INLINE i32x16 zero_point_of(const Quantizer& q, f32x16 lo, f32x16 scale) {
+  return to_i32(min(max(div(negate(lo), scale), splat(0.0f)), splat((float)q.qmax)));
 }
 
-BITMILL_INLINE Group make_group(const Quantizer& q, Range range, Params out, int64_t i,
-                                Counts* counts) {
+// What the codes of 16 groups are made with. `scale` is as stored, or infinity where every code of the
+// group is to be 0.
+struct Made {
+  f32x16 scale, offset;
+  i32x16 zero_point;
+};
+
+// Parameters of `n` groups, stored from index `at` on. Ranges are finite.
+template <class Lanes>
+Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes lanes, int64_t n,
+                 Counts* counts) {
   if (q.rule == kAsymmetric) {
-    range.lo = range.lo < 0 ? range.lo : 0;
-    range.hi = range.hi > 0 ? range.hi : 0;
+    range.lo = min(range.lo, splat(0.0f));
+    range.hi = max(range.hi, splat(0.0f));
   }
   const Quotient quotient = quotient_of(q, range.lo, range.hi);
-  const float exact = quotient.span / quotient.divisor;
-  float scale = as_stored(exact, q.scales);
-  if (quotient.span == 0) {
-    scale = 1;
-  } else if (scale == 0) {
-    scale = bits_of(exact) >> 31 ? -smallest(q.scales) : smallest(q.scales);
-    ++counts->underflowed;
-  }
-  bool fits = is_finite(scale);
-  Group group = {scale, 0, 0};
-  store_float(out.scale, i, scale, q.scales);
+  const f32x16 exact = div(quotient.span, splat(quotient.divisor));
+  const f32x16 rounded = as_stored(exact, q.scales);
+  const i32x16 empty = is_zero(quotient.span);
+  // The smallest positive number, with the sign of the quotient, where rounding gave zero.
+  const i32x16 sign = and_(bits_of(exact), splat((int32_t)0x80000000));
+  const f32x16 raised = float_of(xor_(bits_of(splat(smallest(q.scales))), sign));
+  const f32x16 scale = select(empty, splat(1.0f), select(is_zero(rounded), raised, rounded));
+  // As masks, 0 is greater than -1: rounded to zero, though the span is not.
+  counts->underflowed += count_lanes(greater(empty, is_zero(rounded)), n);
+  i32x16 overflow = not_finite(scale);
+  Made made = {scale, splat(0.0f), splat(0)};
+  store_floats(out.scale, at, scale, q.scales, lanes);
   if (q.rule == kAsymmetric) {
-    group.zero_point = fits ? zero_point_of(q, range.lo, scale) : 0;
-    store_zero_point(q, out.zero_point, i, group.zero_point);
+    made.zero_point = select(overflow, splat(0), zero_point_of(q, range.lo, scale));
+    store_zero_points(q, out.zero_point, at, made.zero_point, lanes);
   } else if (q.rule == kOffset) {
-    group.offset = as_stored(range.lo, q.scales) + 0.0f; // -0.0 becomes +0.0
-    store_float(out.offset, i, group.offset, q.scales);
-    fits = fits && is_finite(group.offset);
-    if (range.lo == range.hi) group.divisor = float_of(0x7f800000u);
+    made.offset = add(as_stored(range.lo, q.scales), splat(0.0f)); // -0.0 becomes +0.0
+    store_floats(out.offset, at, made.offset, q.scales, lanes);
+    overflow = select(overflow, overflow, not_finite(made.offset));
+    made.scale = select(empty, splat(float_of(0x7f800000u)), scale);
   }
-  counts->overflowed += !fits;
-  return group;
-}
-
-// The groups of `count` ranges; their parameters go to out[at], out[at + 1], ... A range that is not
-// finite is counted and taken for 0 ... 0.
-BITMILL_INLINE void make_groups(const Quantizer& q, const Range* ranges, int64_t count, Params out,
-                                int64_t at, Group* groups, Counts* counts) {
-  for (int64_t i = 0; i < count; ++i) {
-    const bool finite = is_finite(ranges[i].lo) && is_finite(ranges[i].hi);
-    counts->nonfinite += !finite;
-    groups[i] = make_group(q, finite ? ranges[i] : Range{0, 0}, out, at + i, counts);
-  }
-}
-
-BITMILL_INLINE Group load_group(const Quantizer& q, Params given, int64_t i) {
-  return {load_float(given.scale, i, q.scales),
-          given.offset ? load_float(given.offset, i, q.scales) : 0.0f,
-          given.zero_point ? load_zero_point(q, given.zero_point, i) : 0};
-}
-
-BITMILL_INLINE Encoder encoder(const Quantizer& q, const Group& group) {
-  return Encoder(q, splat(group.offset), splat(group.divisor), splat(group.zero_point));
-}
-
-BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
-  const Group group = load_group(q, given, i);
-  const float offset = given.offset ? group.offset : -0.0f;
-  return Decoder(q, splat(offset), splat(group.divisor), splat(group.zero_point));
+  counts->overflowed += count_lanes(overflow, n);
+  return made;
 }
 
 } // namespace

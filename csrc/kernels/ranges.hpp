@@ -1,19 +1,218 @@
 // SPDX-License-Identifier: MIT
 // Ranges of runs and of columns. Values are compared as integers: the bits of |x| order NaN beyond
-// infinity, and ordered() below does the same for signed values, so that a result which is not
-// finite says that the data are not. Twins: bitmill.reference.absmax, minmax, column_absmax,
-// column_minmax.
+// infinity, and so do the extremes of the bits of x, so that a result which is not finite says that the
+// data are not. Twins: bitmill.reference.absmax, minmax, column_absmax, column_minmax.
 #pragma once
 #include "../simd/simd.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-struct Range {
-  float lo, hi;
+BITMILL_INLINE i32x16 magnitude(f32x16 x) { return and_(bits_of(x), splat(0x7fffffff)); }
+BITMILL_INLINE f32x16 negate(f32x16 x) {
+  return float_of(xor_(bits_of(x), splat((int32_t)0x80000000)));
+}
+
+// What is kept of the values seen, lane by lane. add(x) takes kStep values, add4(x) four times as many,
+// which are compared among themselves first: so one accumulator is enough to keep the CPU busy.
+
+// The bits of max |x|.
+template <class T> struct AbsMax {
+  static constexpr int64_t kStep = 16;
+  i32x16 most;
+
+  BITMILL_INLINE explicit AbsMax(const T*) : most(splat(0)) {}
+  static BITMILL_INLINE i32x16 at(const T* x) { return magnitude(load(x)); }
+  BITMILL_INLINE void add(const T* x) { most = max(most, at(x)); }
+  BITMILL_INLINE void add4(const T* x) {
+    most = max(most, max(max(at(x), at(x + 16)), max(at(x + 32), at(x + 48))));
+  }
+  BITMILL_INLINE i32x16 bits() const { return most; }
 };
 
-BITMILL_INLINE bool is_finite(float x) { return (bits_of(x) & 0x7fffffff) < 0x7f800000; }
+// The bits of elements of two bytes have the order of their values too, and are half as many.
+template <class T> struct AbsMax16 {
+  static constexpr int64_t kStep = 32;
+  u8x64 most;
+
+  BITMILL_INLINE explicit AbsMax16(const T*) : most(splat_u8(0)) {}
+  static BITMILL_INLINE u8x64 at(const T* x) { return and_(load_bytes(x), splat_u16(0x7fff)); }
+  BITMILL_INLINE void add(const T* x) { most = max_u16(most, at(x)); }
+  BITMILL_INLINE void add4(const T* x) {
+    const u8x64 low = max_u16(at(x), at(x + 32)), high = max_u16(at(x + 64), at(x + 96));
+    most = max_u16(most, max_u16(low, high));
+  }
+  BITMILL_INLINE i32x16 bits() const {
+    return max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most)));
+  }
+};
+template <> struct AbsMax<f16> : AbsMax16<f16> {
+  using AbsMax16::AbsMax16;
+};
+template <> struct AbsMax<bf16> : AbsMax16<bf16> {
+  using AbsMax16::AbsMax16;
+};
+
+// The bits of the values seen: the greatest as signed and as unsigned integers, and the least as signed
+// ones. Signed, floats of one sign are in order, negative ones backwards; unsigned, negative ones come
+// after all others. So `most` is the greatest value if it is not negative, `far` the least value if it is
+// negative, and where all values have one sign, `near` is the one next to zero. A range that is to
+// contain zero needs no `near`.
+struct Extremes {
+  i32x16 most, far, near;
+};
+
+template <class T, bool kNear> struct MinMax {
+  static constexpr int64_t kStep = 16;
+  Extremes e;
+
+  BITMILL_INLINE explicit MinMax(const T* x) {
+    e.most = e.far = e.near = bits_of(splat(widen(get(x))));
+  }
+  BITMILL_INLINE void add(const T* x) { merge(bits_of(load(x)), bits_of(load(x))); }
+  BITMILL_INLINE void add4(const T* x) {
+    merge(bits_of(load(x)), bits_of(load(x + 16)));
+    merge(bits_of(load(x + 32)), bits_of(load(x + 48)));
+  }
+  BITMILL_INLINE void merge(i32x16 a, i32x16 b) {
+    e.most = max(e.most, max(a, b));
+    e.far = max_u32(e.far, max_u32(a, b));
+    if (kNear) e.near = min(e.near, min(a, b));
+  }
+  BITMILL_INLINE Extremes bits() const { return e; }
+};
+
+template <class T, bool kNear> struct MinMax16 {
+  static constexpr int64_t kStep = 32;
+  u8x64 most, far, near;
+
+  BITMILL_INLINE explicit MinMax16(const T* x) { most = far = near = splat_u16(get(x).bits); }
+  BITMILL_INLINE void add(const T* x) { merge(load_bytes(x), load_bytes(x)); }
+  BITMILL_INLINE void add4(const T* x) {
+    merge(load_bytes(x), load_bytes(x + 32));
+    merge(load_bytes(x + 64), load_bytes(x + 96));
+  }
+  BITMILL_INLINE void merge(u8x64 a, u8x64 b) {
+    most = max_i16(most, max_i16(a, b));
+    far = max_u16(far, max_u16(a, b));
+    if (kNear) near = min_i16(near, min_i16(a, b));
+  }
+  BITMILL_INLINE Extremes bits() const { // widening keeps the order
+    return {max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most))),
+            max_u32(bits_of(first_of<T>(far)), bits_of(second_of<T>(far))),
+            min(bits_of(first_of<T>(near)), bits_of(second_of<T>(near)))};
+  }
+};
+template <bool kNear> struct MinMax<f16, kNear> : MinMax16<f16, kNear> {
+  using MinMax16<f16, kNear>::MinMax16;
+};
+template <bool kNear> struct MinMax<bf16, kNear> : MinMax16<bf16, kNear> {
+  using MinMax16<bf16, kNear>::MinMax16;
+};
+
+// What `Seen` finds in n >= 1 values. A last step that is not full is filled up with the first value,
+// which changes no extreme.
+template <class Seen, class T> BITMILL_INLINE auto range_bits(const T* x, int64_t n) {
+  constexpr int64_t kStep = Seen::kStep;
+  Seen seen(x);
+  for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep) seen.add4(x);
+  for (; n >= kStep; x += kStep, n -= kStep) seen.add(x);
+  if (n > 0) {
+    T last[kStep];
+    for (T& value : last) value = get(x);
+    memcpy(last, x, (size_t)n * sizeof(T));
+    seen.add(last);
+  }
+  return seen.bits();
+}
+
+// Ranges of 16 groups side by side.
+struct Ranges {
+  f32x16 lo, hi;
+};
+
+// Which ranges are asked for: -max |x| ... max |x|, the range of x and 0, or the range of x.
+enum Want { kMagnitudes, kWithZero, kRange };
+
+// -0.0 becomes +0.0.
+BITMILL_INLINE f32x16 no_negative_zero(i32x16 bits) { return add(float_of(bits), splat(0.0f)); }
+
+// keep(bits, lane) for what `Seen` finds in each group of n values; the number of groups. The usual
+// sizes of groups are known to the compiler, which takes their loops apart.
+template <class Seen, class T, class Keep>
+BITMILL_INLINE int each_group(const T* x, int64_t n, int64_t group, Keep keep) {
+  int g = 0;
+  const auto whole = [&](int64_t size) {
+    for (; n >= size; ++g, x += size, n -= size) keep(range_bits<Seen>(x, size), g);
+  };
+#if defined(BITMILL_ISA_SCALAR)
+  whole(group);
+#else
+  if (group == 32)
+    whole(32);
+  else if (group == 128)
+    whole(128);
+  else
+    whole(group);
+#endif
+  if (n > 0) keep(range_bits<Seen>(x, n), g++);
+  return g;
+}
+
+// Groups one after the other into the lanes of three vectors.
+template <bool kNear, class T>
+BITMILL_INLINE Ranges extremes_of(const T* x, int64_t n, int64_t group) {
+  i32x16 most[16], far[16], near[16];
+  const i32x16 top = splat((int32_t)0x80000000); // makes the unsigned order a signed one
+  int g = each_group<MinMax<T, kNear>>(x, n, group, [&](const Extremes& e, int i) {
+    most[i] = e.most, far[i] = xor_(e.far, top), near[i] = e.near;
+  });
+  for (; g < 16; ++g) most[g] = far[g] = near[g] = splat(0);
+  const i32x16 up = reduce_max_each(most), down = xor_(reduce_max_each(far), top);
+  const i32x16 other = kNear ? reduce_min_each(near) : splat(0), zero = splat(0);
+  return {no_negative_zero(select(greater(zero, down), down, other)),
+          no_negative_zero(select(greater(zero, up), other, up))};
+}
+
+// The ranges of at most 16 groups of `group` values, of which there are n in all; other lanes are
+// unspecified.
+template <class T> Ranges ranges_of(const T* x, int64_t n, int64_t group, Want want) {
+  if (want == kRange) return extremes_of<true>(x, n, group);
+  if (want == kWithZero) return extremes_of<false>(x, n, group);
+  i32x16 most[16];
+  int g = each_group<AbsMax<T>>(x, n, group, [&](i32x16 bits, int i) { most[i] = bits; });
+  for (; g < 16; ++g) most[g] = splat(0);
+  const f32x16 hi = float_of(reduce_max_each(most));
+  return {negate(hi), hi};
+}
+
+// use(Ranges, index of the first group, lanes) for the groups of every row, up to 16 at a time.
+template <class T, class Use>
+BITMILL_INLINE void each_ranges(const T* x, const Block& block, Want want, Use use) {
+  int64_t at = 0;
+  for (int64_t row = 0; row < block.rows; ++row)
+    for (int64_t left = block.cols; left > 0;) {
+      const int64_t n = left < 16 * block.group ? left : 16 * block.group;
+      const int64_t groups = (n - 1) / block.group + 1;
+      use(ranges_of(x, n, block.group, want), at, groups);
+      x += n, left -= n, at += groups;
+    }
+}
+
+template <class T> void absmax(const void* x, Block block, float* out) {
+  each_ranges((const T*)x, block, kMagnitudes, [&](const Ranges& r, int64_t at, int64_t groups) {
+    with_lanes(groups, [&](auto lanes) { store(out + at, r.hi, lanes); });
+  });
+}
+
+template <class T> void minmax(const void* x, Block block, float* lo, float* hi) {
+  each_ranges((const T*)x, block, kRange, [&](const Ranges& r, int64_t at, int64_t groups) {
+    with_lanes(groups, [&](auto lanes) {
+      store(lo + at, r.lo, lanes);
+      store(hi + at, r.hi, lanes);
+    });
+  });
+}
 
 // Integers in the order of the floats (negative ones have their magnitude flipped); its own
 // inverse.
@@ -21,77 +220,6 @@ BITMILL_INLINE i32x16 ordered(i32x16 bits) {
   return xor_(bits, and_(sign_mask(bits), splat(0x7fffffff)));
 }
 BITMILL_INLINE i32x16 ordered(f32x16 x) { return ordered(bits_of(x)); }
-BITMILL_INLINE int32_t key_of(float x) {
-  const int32_t bits = (int32_t)bits_of(x);
-  return bits ^ (bits < 0 ? 0x7fffffff : 0);
-}
-BITMILL_INLINE float value_of(int32_t key) { // -0.0 becomes +0.0
-  return float_of((uint32_t)(key ^ (key < 0 ? 0x7fffffff : 0))) + 0.0f;
-}
-BITMILL_INLINE i32x16 magnitude(f32x16 x) { return and_(bits_of(x), splat(0x7fffffff)); }
-
-// max |x| of n values; 0 for none. Four accumulators hide the latency of the maximum.
-template <class T> float run_absmax(const T* x, int64_t n) {
-  i32x16 m0 = splat(0), m1 = m0, m2 = m0, m3 = m0;
-  int64_t i = 0;
-  for (; i + 64 <= n; i += 64) {
-    m0 = max(m0, magnitude(load(x + i)));
-    m1 = max(m1, magnitude(load(x + i + 16)));
-    m2 = max(m2, magnitude(load(x + i + 32)));
-    m3 = max(m3, magnitude(load(x + i + 48)));
-  }
-  for (; i + 16 <= n; i += 16) m0 = max(m0, magnitude(load(x + i)));
-  if (i < n) m1 = max(m1, magnitude(load(x + i, n - i)));
-  return float_of((uint32_t)reduce_max(max(max(m0, m1), max(m2, m3))));
-}
-
-// min and max of n >= 1 values. The last vector overlaps the one before it, which changes neither.
-template <class T> Range run_minmax(const T* x, int64_t n) {
-  if (n < 16) {
-    int32_t lo = key_of(widen(get(x))), hi = lo;
-    for (int64_t i = 1; i < n; ++i) {
-      const int32_t key = key_of(widen(get(x + i)));
-      lo = key < lo ? key : lo, hi = key > hi ? key : hi;
-    }
-    return {value_of(lo), value_of(hi)};
-  }
-  i32x16 lo0 = ordered(load(x + n - 16)), lo1 = lo0, hi0 = lo0, hi1 = lo0;
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    const i32x16 k0 = ordered(load(x + i)), k1 = ordered(load(x + i + 16));
-    lo0 = min(lo0, k0), lo1 = min(lo1, k1);
-    hi0 = max(hi0, k0), hi1 = max(hi1, k1);
-  }
-  if (i + 16 <= n) {
-    const i32x16 k = ordered(load(x + i));
-    lo0 = min(lo0, k), hi0 = max(hi0, k);
-  }
-  return {value_of(reduce_min(min(lo0, lo1))), value_of(reduce_max(max(hi0, hi1)))};
-}
-
-// visit(run, length) for every group of one row, in order.
-template <class T, class Visit>
-BITMILL_INLINE void each_group(T* row, const Block& block, Visit visit) {
-  for (int64_t left = block.cols; left > 0;) {
-    const int64_t n = left < block.group ? left : block.group;
-    visit(row, n);
-    row += n, left -= n;
-  }
-}
-
-template <class T> void absmax(const void* x, Block block, float* out) {
-  for (int64_t row = 0; row < block.rows; ++row)
-    each_group((const T*)x + row * block.cols, block,
-               [&](const T* run, int64_t n) { *out++ = run_absmax(run, n); });
-}
-
-template <class T> void minmax(const void* x, Block block, float* lo, float* hi) {
-  for (int64_t row = 0; row < block.rows; ++row)
-    each_group((const T*)x + row * block.cols, block, [&](const T* run, int64_t n) {
-      const Range range = run_minmax(run, n);
-      *lo++ = range.lo, *hi++ = range.hi;
-    });
-}
 
 // Columns: rows are read one after another and merged into `out`, which stays in cache; row_step
 // elements lie between the starts of two rows.
@@ -118,10 +246,10 @@ void column_minmax(const void* x_, int64_t rows, int64_t cols, int64_t row_step,
       store(lo + i, float_of(min(bits_of(load(lo + i, lanes)), keys)), lanes);
       store(hi + i, float_of(max(bits_of(load(hi + i, lanes)), keys)), lanes);
     });
-  for (int64_t i = 0; i < cols; ++i) {
-    lo[i] = value_of((int32_t)bits_of(lo[i]));
-    hi[i] = value_of((int32_t)bits_of(hi[i]));
-  }
+  each_vector(cols, [&](int64_t i, auto lanes) {
+    store(lo + i, no_negative_zero(ordered(load(lo + i, lanes))), lanes);
+    store(hi + i, no_negative_zero(ordered(load(hi + i, lanes))), lanes);
+  });
 }
 
 } // namespace

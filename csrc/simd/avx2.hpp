@@ -109,6 +109,20 @@ BITMILL_INLINE i32x16 load_u16(const uint16_t* p) {
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
   return load_u16(Padded<uint16_t>(p, n).at);
 }
+BITMILL_INLINE i32x16 load_i8(const int8_t* p) {
+  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)),
+          _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE i32x16 load_i8(const int8_t* p, int64_t n) {
+  return load_i8(Padded<int8_t>(p, n).at);
+}
+BITMILL_INLINE i32x16 load_i16(const int16_t* p) {
+  return {_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p)),
+          _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+BITMILL_INLINE i32x16 load_i16(const int16_t* p, int64_t n) {
+  return load_i16(Padded<int16_t>(p, n).at);
+}
 BITMILL_INLINE i32x16 load_i32(const int32_t* p) {
   return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 8))};
 }
@@ -161,14 +175,46 @@ BITMILL_BOTH(i32x16, min, _mm256_min_epi32)
 BITMILL_BOTH(i32x16, max, _mm256_max_epi32)
 BITMILL_BOTH(i32x16, and_, _mm256_and_si256)
 BITMILL_BOTH(i32x16, xor_, _mm256_xor_si256)
+BITMILL_BOTH(i32x16, max_u32, _mm256_max_epu32)
+BITMILL_BOTH(i32x16, greater, _mm256_cmpgt_epi32)
+BITMILL_BOTH(i32x16, equal, _mm256_cmpeq_epi32)
+BITMILL_BOTH(u8x64, or_, _mm256_or_si256)
+BITMILL_BOTH(u8x64, and_, _mm256_and_si256)
+BITMILL_BOTH(u8x64, add_u8, _mm256_add_epi8)
+BITMILL_BOTH(u8x64, min_u8, _mm256_min_epu8)
+BITMILL_BOTH(u8x64, max_u16, _mm256_max_epu16)
+BITMILL_BOTH(u8x64, max_i16, _mm256_max_epi16)
+BITMILL_BOTH(u8x64, min_i16, _mm256_min_epi16)
 #undef BITMILL_BOTH
+
+BITMILL_INLINE i32x16 greater(f32x16 x, f32x16 y) {
+  return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)),
+          _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ))};
+}
+BITMILL_INLINE i32x16 select(i32x16 mask, i32x16 x, i32x16 y) {
+  return {_mm256_blendv_epi8(y.a, x.a, mask.a), _mm256_blendv_epi8(y.b, x.b, mask.b)};
+}
+BITMILL_INLINE uint32_t sign_bits(i32x16 x) {
+  return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(x.a)) |
+         (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(x.b)) << 8;
+}
+// The remainder x - q * s corrects a first quotient q by less than an ulp; with the correctly rounded
+// reciprocal that makes it the IEEE quotient: tests/long/prove_quotients.sh tries every pair of
+// fractions whose quotient is near enough to half-way for this to be in doubt.
+BITMILL_INLINE __m256 quotient(__m256 x, __m256 s, __m256 r) {
+  const __m256 q = _mm256_mul_ps(x, r);
+  return _mm256_fmadd_ps(_mm256_fnmadd_ps(q, s, x), r, q);
+}
+BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16 r) {
+  return {quotient(x.a, s.a, r.a), quotient(x.b, s.b, r.b)};
+}
 
 BITMILL_INLINE i32x16 sign_mask(i32x16 x) {
   return {_mm256_srai_epi32(x.a, 31), _mm256_srai_epi32(x.b, 31)};
 }
-BITMILL_INLINE i32x16 to_i32(f32x16 x) { // rounded by the immediate, then converted exactly
-  return {_mm256_cvttps_epi32(_mm256_round_ps(x.a, kNearest)),
-          _mm256_cvttps_epi32(_mm256_round_ps(x.b, kNearest))};
+// Rounds as MXCSR says, like all arithmetic here: parallel.cpp sets it to nearest even.
+BITMILL_INLINE i32x16 to_i32(f32x16 x) {
+  return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
 }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
@@ -186,6 +232,10 @@ BITMILL_FOUR(mul, _mm256_mul_pd)
 BITMILL_FOUR(max, _mm256_max_pd)
 #undef BITMILL_FOUR
 
+BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 x, f64x16 y) {
+  return {_mm256_fmadd_pd(x.a, y.a, sum.a), _mm256_fmadd_pd(x.b, y.b, sum.b),
+          _mm256_fmadd_pd(x.c, y.c, sum.c), _mm256_fmadd_pd(x.d, y.d, sum.d)};
+}
 BITMILL_INLINE f64x16 splat_f64(double x) {
   const __m256d v = _mm256_set1_pd(x);
   return {v, v, v, v};
@@ -241,13 +291,87 @@ BITMILL_INLINE void store_bytes(void* p, u8x64 x) {
   _mm256_storeu_si256((__m256i*)p, x.a);
   _mm256_storeu_si256((__m256i*)p + 1, x.b);
 }
+BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* s, u8x64 x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(x.a));
+  _mm_storeu_si128((__m128i*)q, _mm256_extracti128_si256(x.a, 1));
+  _mm_storeu_si128((__m128i*)r, _mm256_castsi256_si128(x.b));
+  _mm_storeu_si128((__m128i*)s, _mm256_extracti128_si256(x.b, 1));
+}
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) {
   _mm256_stream_si256((__m256i*)p, x.a);
   _mm256_stream_si256((__m256i*)p + 1, x.b);
 }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
-BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) {
-  return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+
+BITMILL_INLINE u8x64 splat_u8(int32_t x) {
+  return {_mm256_set1_epi8((char)x), _mm256_set1_epi8((char)x)};
+}
+BITMILL_INLINE u8x64 splat_u16(int32_t x) {
+  return {_mm256_set1_epi16((short)x), _mm256_set1_epi16((short)x)};
+}
+
+template <class T> f32x16 first_of(u8x64 x);
+template <class T> f32x16 second_of(u8x64 x);
+template <> BITMILL_INLINE f32x16 first_of<f16>(u8x64 x) {
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(x.a)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(x.a, 1))};
+}
+template <> BITMILL_INLINE f32x16 second_of<f16>(u8x64 x) { return first_of<f16>({x.b, x.b}); }
+// Even elements, then odd ones: a shift and a mask instead of two widenings.
+template <> BITMILL_INLINE f32x16 first_of<bf16>(u8x64 x) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(x.a, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(x.b, 16))};
+}
+template <> BITMILL_INLINE f32x16 second_of<bf16>(u8x64 x) {
+  const __m256i high = _mm256_set1_epi32(-0x10000);
+  return {_mm256_castsi256_ps(_mm256_and_si256(x.a, high)),
+          _mm256_castsi256_ps(_mm256_and_si256(x.b, high))};
+}
+
+// 32 codes of four registers; packing works on halves of registers, which the permutation undoes.
+BITMILL_INLINE __m256i narrow32(__m256i a, __m256i b, __m256i c, __m256i d, __m256i shift) {
+  const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(a, b), shift);
+  const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(c, d), shift);
+  return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high),
+                                     _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+template <class T>
+BITMILL_INLINE u8x64 narrow(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
+  return {narrow32(a.a, a.b, b.a, b.b, s.a), narrow32(c.a, c.b, d.a, d.b, t.a)};
+}
+// 32 codes whose even and odd ones come apart.
+BITMILL_INLINE __m256i join32(i32x16 even, i32x16 odd, __m256i shift) {
+  const __m256i low = _mm256_blend_epi16(even.a, _mm256_slli_epi32(odd.a, 16), 0xaa);
+  const __m256i high = _mm256_blend_epi16(even.b, _mm256_slli_epi32(odd.b, 16), 0xaa);
+  return _mm256_permute4x64_epi64(
+      _mm256_packus_epi16(_mm256_adds_epi16(low, shift), _mm256_adds_epi16(high, shift)), 0xd8);
+}
+template <>
+BITMILL_INLINE u8x64 narrow<bf16>(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
+  return {join32(a, b, s.a), join32(c, d, t.a)};
+}
+
+// Lane i of the result: op over the lanes of v[i].
+template <class Op> BITMILL_INLINE __m256i reduce8(const i32x16* v, Op op) {
+  __m256i x[8];
+  for (int i = 0; i < 8; ++i) x[i] = op(v[i].a, v[i].b);
+  for (int i = 0; i < 4; ++i)
+    x[i] = op(_mm256_unpacklo_epi32(x[2 * i], x[2 * i + 1]),
+              _mm256_unpackhi_epi32(x[2 * i], x[2 * i + 1]));
+  for (int i = 0; i < 2; ++i)
+    x[i] = op(_mm256_unpacklo_epi64(x[2 * i], x[2 * i + 1]),
+              _mm256_unpackhi_epi64(x[2 * i], x[2 * i + 1]));
+  return op(_mm256_permute2x128_si256(x[0], x[1], 0x20),
+            _mm256_permute2x128_si256(x[0], x[1], 0x31));
+}
+BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
+  const auto op = [](__m256i x, __m256i y) { return _mm256_max_epi32(x, y); };
+  return {reduce8(v, op), reduce8(v + 8, op)};
+}
+BITMILL_INLINE i32x16 reduce_min_each(const i32x16* v) {
+  const auto op = [](__m256i x, __m256i y) { return _mm256_min_epi32(x, y); };
+  return {reduce8(v, op), reduce8(v + 8, op)};
 }
 
 // Where mask has a bit, that of a, else that of b.
@@ -288,6 +412,14 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
   memcpy(p, buffer, 8 * B);
 }
 
+// Pairs of bytes as a + 16 * b, by one multiplication, then the low bytes of those.
+template <> BITMILL_INLINE void pack64<4>(uint8_t* p, const uint8_t* codes) {
+  const __m256i weights = _mm256_set1_epi16(0x1001);
+  const __m256i a = _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i*)codes), weights);
+  const __m256i b = _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i*)codes + 1), weights);
+  _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
+}
+
 template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
@@ -310,6 +442,15 @@ template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) 
                         _mm256_slli_epi64(_mm256_andnot_si256(m1, x), 8 - B));
     _mm256_storeu_si256((__m256i*)(codes + 32 * half), x);
   }
+}
+
+// Low and high fields of each byte side by side.
+template <> BITMILL_INLINE void unpack64<4>(uint8_t* codes, const uint8_t* p) {
+  const __m256i x = _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i*)p), 0xd8);
+  const __m256i low = _mm256_set1_epi8(15);
+  const __m256i a = _mm256_and_si256(x, low), b = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+  _mm256_storeu_si256((__m256i*)codes, _mm256_unpacklo_epi8(a, b));
+  _mm256_storeu_si256((__m256i*)codes + 1, _mm256_unpackhi_epi8(a, b));
 }
 
 } // namespace

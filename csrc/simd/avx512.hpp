@@ -100,6 +100,18 @@ BITMILL_INLINE i32x16 load_u16(const uint16_t* p) {
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
   return {_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p))};
 }
+BITMILL_INLINE i32x16 load_i8(const int8_t* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p))};
+}
+BITMILL_INLINE i32x16 load_i8(const int8_t* p, int64_t n) {
+  return {_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(n), p))};
+}
+BITMILL_INLINE i32x16 load_i16(const int16_t* p) {
+  return {_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p))};
+}
+BITMILL_INLINE i32x16 load_i16(const int16_t* p, int64_t n) {
+  return {_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(first(n), p))};
+}
 BITMILL_INLINE i32x16 load_i32(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
 BITMILL_INLINE i32x16 load_i32(const int32_t* p, int64_t n) {
   return {_mm512_maskz_loadu_epi32(first(n), p)};
@@ -135,11 +147,34 @@ BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) { return {_mm512_min_epi32(a.v, b.
 BITMILL_INLINE i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+BITMILL_INLINE i32x16 max_u32(i32x16 a, i32x16 b) { return {_mm512_max_epu32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 greater(i32x16 a, i32x16 b) {
+  return {_mm512_movm_epi32(_mm512_cmpgt_epi32_mask(a.v, b.v))};
+}
+BITMILL_INLINE i32x16 greater(f32x16 a, f32x16 b) {
+  return {_mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ))};
+}
+BITMILL_INLINE i32x16 equal(i32x16 a, i32x16 b) {
+  return {_mm512_movm_epi32(_mm512_cmpeq_epi32_mask(a.v, b.v))};
+}
+BITMILL_INLINE uint32_t sign_bits(i32x16 x) { return _mm512_movepi32_mask(x.v); }
+constexpr int kSelect = 0xca; // mask ? a : b, as a truth table
+BITMILL_INLINE i32x16 select(i32x16 mask, i32x16 a, i32x16 b) {
+  return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, kSelect)};
+}
+// See avx2.hpp.
+BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16 r) {
+  const f32x16 q = _mm512_mul_ps(x, r);
+  return _mm512_fmadd_ps(_mm512_fnmadd_ps(q, s, x), r, q);
+}
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)}; }
 
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }
 
+BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 x, f64x16 y) {
+  return {_mm512_fmadd_pd(x.a, y.a, sum.a), _mm512_fmadd_pd(x.b, y.b, sum.b)};
+}
 BITMILL_INLINE f64x16 splat_f64(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
 BITMILL_INLINE f64x16 add(f64x16 x, f64x16 y) {
   return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
@@ -177,9 +212,81 @@ BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 a, i32x16 b) {
 
 BITMILL_INLINE u8x64 load_bytes(const void* p) { return {_mm512_loadu_si512(p)}; }
 BITMILL_INLINE void store_bytes(void* p, u8x64 x) { _mm512_storeu_si512(p, x.v); }
+BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* s, u8x64 x) {
+  _mm_storeu_si128((__m128i*)p, _mm512_castsi512_si128(x.v));
+  _mm_storeu_si128((__m128i*)q, _mm512_extracti32x4_epi32(x.v, 1));
+  _mm_storeu_si128((__m128i*)r, _mm512_extracti32x4_epi32(x.v, 2));
+  _mm_storeu_si128((__m128i*)s, _mm512_extracti32x4_epi32(x.v, 3));
+}
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { _mm512_stream_si512((__m512i*)p, x.v); }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
+BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }
+BITMILL_INLINE u8x64 and_(u8x64 x, u8x64 y) { return {_mm512_and_si512(x.v, y.v)}; }
+BITMILL_INLINE u8x64 add_u8(u8x64 x, u8x64 y) { return {_mm512_add_epi8(x.v, y.v)}; }
+BITMILL_INLINE u8x64 min_u8(u8x64 x, u8x64 y) { return {_mm512_min_epu8(x.v, y.v)}; }
+BITMILL_INLINE u8x64 max_u16(u8x64 x, u8x64 y) { return {_mm512_max_epu16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 max_i16(u8x64 x, u8x64 y) { return {_mm512_max_epi16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 min_i16(u8x64 x, u8x64 y) { return {_mm512_min_epi16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 splat_u8(int32_t x) { return {_mm512_set1_epi8((char)x)}; }
+BITMILL_INLINE u8x64 splat_u16(int32_t x) { return {_mm512_set1_epi16((short)x)}; }
+
+template <class T> f32x16 first_of(u8x64 x);
+template <class T> f32x16 second_of(u8x64 x);
+template <> BITMILL_INLINE f32x16 first_of<f16>(u8x64 x) {
+  return _mm512_cvtph_ps(_mm512_castsi512_si256(x.v));
+}
+template <> BITMILL_INLINE f32x16 second_of<f16>(u8x64 x) {
+  return _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x.v, 1));
+}
+// Even elements, then odd ones: a shift and a mask instead of two widenings.
+template <> BITMILL_INLINE f32x16 first_of<bf16>(u8x64 x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(x.v, 16));
+}
+template <> BITMILL_INLINE f32x16 second_of<bf16>(u8x64 x) {
+  return _mm512_castsi512_ps(_mm512_and_si512(x.v, _mm512_set1_epi32(-0x10000)));
+}
+
+// Packing works on quarters of registers, which the permutation undoes.
+template <class T>
+BITMILL_INLINE u8x64 narrow(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), s.v);
+  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(c.v, d.v), t.v);
+  return {_mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high))};
+}
+// 32 codes whose even and odd ones come apart.
+BITMILL_INLINE __m512i join32(i32x16 even, i32x16 odd, u8x64 shift) {
+  return _mm512_adds_epi16(
+      _mm512_mask_blend_epi16(0xaaaaaaaa, even.v, _mm512_slli_epi32(odd.v, 16)), shift.v);
+}
+template <>
+BITMILL_INLINE u8x64 narrow<bf16>(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
+  const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  const __m512i packed = _mm512_packus_epi16(join32(a, b, s), join32(c, d, t));
+  return {_mm512_permutexvar_epi64(order, packed)};
+}
+
+// Lane i of the result: op over the lanes of v[i].
+template <class Op> BITMILL_INLINE i32x16 reduce16(const i32x16* v, Op op) {
+  __m512i x[8];
+  for (int i = 0; i < 8; ++i)
+    x[i] = op(_mm512_unpacklo_epi32(v[2 * i].v, v[2 * i + 1].v),
+              _mm512_unpackhi_epi32(v[2 * i].v, v[2 * i + 1].v));
+  for (int i = 0; i < 4; ++i)
+    x[i] = op(_mm512_unpacklo_epi64(x[2 * i], x[2 * i + 1]),
+              _mm512_unpackhi_epi64(x[2 * i], x[2 * i + 1]));
+  for (int i = 0; i < 2; ++i)
+    x[i] = op(_mm512_shuffle_i32x4(x[2 * i], x[2 * i + 1], 0x88),
+              _mm512_shuffle_i32x4(x[2 * i], x[2 * i + 1], 0xdd));
+  return {op(_mm512_shuffle_i32x4(x[0], x[1], 0x88), _mm512_shuffle_i32x4(x[0], x[1], 0xdd))};
+}
+BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
+  return reduce16(v, [](__m512i x, __m512i y) { return _mm512_max_epi32(x, y); });
+}
+BITMILL_INLINE i32x16 reduce_min_each(const i32x16* v) {
+  return reduce16(v, [](__m512i x, __m512i y) { return _mm512_min_epi32(x, y); });
+}
 
 // Byte indices of a permutation of 64 bytes.
 struct ByteOrder {
@@ -193,7 +300,6 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
     for (int i = 0; i < 8 * B; ++i) o.at[i] = (uint8_t)(i / B * 8 + i % B);
     return o;
   }();
-  constexpr int kSelect = 0xca; // mask ? a : b
   const __m512i m1 = _mm512_set1_epi64((int64_t)low_bits(B, 16));
   const __m512i m2 = _mm512_set1_epi64((int64_t)low_bits(2 * B, 32));
   const __m512i m4 = _mm512_set1_epi64((int64_t)low_bits(4 * B, 64));

@@ -44,6 +44,14 @@ BITMILL_INLINE i32x16 load_u16(const uint16_t* p) { BITMILL_LANES(i32x16, get(p 
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, int64_t n) {
   BITMILL_LANES(i32x16, i < n ? get(p + i) : 0);
 }
+BITMILL_INLINE i32x16 load_i8(const int8_t* p) { BITMILL_LANES(i32x16, p[i]); }
+BITMILL_INLINE i32x16 load_i8(const int8_t* p, int64_t n) {
+  BITMILL_LANES(i32x16, i < n ? p[i] : 0);
+}
+BITMILL_INLINE i32x16 load_i16(const int16_t* p) { BITMILL_LANES(i32x16, get(p + i)); }
+BITMILL_INLINE i32x16 load_i16(const int16_t* p, int64_t n) {
+  BITMILL_LANES(i32x16, i < n ? get(p + i) : 0);
+}
 BITMILL_INLINE void store_u8(uint8_t* p, i32x16 x, int64_t n = 16) {
   for (int i = 0; i < n; ++i) p[i] = (uint8_t)x.v[i];
 }
@@ -84,6 +92,27 @@ BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) {
 BITMILL_INLINE i32x16 max(i32x16 a, i32x16 b) {
   BITMILL_LANES(i32x16, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
 }
+BITMILL_INLINE i32x16 max_u32(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (uint32_t)a.v[i] > (uint32_t)b.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE i32x16 greater(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, a.v[i] > b.v[i] ? -1 : 0);
+}
+BITMILL_INLINE i32x16 greater(f32x16 a, f32x16 b) {
+  BITMILL_LANES(i32x16, a.v[i] > b.v[i] ? -1 : 0);
+}
+BITMILL_INLINE i32x16 equal(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, a.v[i] == b.v[i] ? -1 : 0);
+}
+BITMILL_INLINE i32x16 select(i32x16 mask, i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, mask.v[i] ? a.v[i] : b.v[i]);
+}
+BITMILL_INLINE uint32_t sign_bits(i32x16 x) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 16; ++i) bits |= (uint32_t)(x.v[i] < 0) << i;
+  return bits;
+}
+BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16) { return div(x, s); }
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }
@@ -107,6 +136,10 @@ BITMILL_INLINE f64x16 max(f64x16 a, f64x16 b) {
 }
 BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i] : a.v[i] + 0.0); }
 
+BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 a, f64x16 b) {
+  BITMILL_LANES(f64x16, sum.v[i] + a.v[i] * b.v[i]);
+}
+
 #undef BITMILL_LANES
 
 // For measuring alone.
@@ -124,11 +157,62 @@ BITMILL_INLINE u8x64 load_bytes(const void* p) {
   return r;
 }
 BITMILL_INLINE void store_bytes(void* p, u8x64 x) { memcpy(p, x.v, 64); }
+BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* s, u8x64 x) {
+  memcpy(p, x.v, 16);
+  memcpy(q, x.v + 16, 16);
+  memcpy(r, x.v + 32, 16);
+  memcpy(s, x.v + 48, 16);
+}
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { store_bytes(p, x); }
 BITMILL_INLINE void end_stream() {}
-BITMILL_INLINE u8x64 or_(u8x64 a, u8x64 b) {
-  for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
-  return a;
+BITMILL_INLINE void prefetch(const void*) {}
+
+#define BITMILL_BYTES(verb, expression)                                                            \
+  BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \
+    for (int i = 0; i < 64; ++i) a.v[i] = (uint8_t)(expression);                                   \
+    return a;                                                                                      \
+  }
+BITMILL_BYTES(or_, a.v[i] | b.v[i])
+BITMILL_BYTES(and_, a.v[i] & b.v[i])
+BITMILL_BYTES(add_u8, a.v[i] + b.v[i])
+BITMILL_BYTES(min_u8, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
+#undef BITMILL_BYTES
+
+#define BITMILL_HALVES(verb, type, sign)                                                           \
+  BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \
+    for (int i = 0; i < 64; i += 2) {                                                              \
+      const type x = get((const type*)(a.v + i)), y = get((const type*)(b.v + i));                 \
+      put((type*)(a.v + i), x sign y ? x : y);                                                     \
+    }                                                                                              \
+    return a;                                                                                      \
+  }
+BITMILL_HALVES(max_u16, uint16_t, >)
+BITMILL_HALVES(max_i16, int16_t, >)
+BITMILL_HALVES(min_i16, int16_t, <)
+#undef BITMILL_HALVES
+
+BITMILL_INLINE u8x64 splat_u8(int32_t x) {
+  u8x64 r;
+  memset(r.v, x, 64);
+  return r;
+}
+BITMILL_INLINE u8x64 splat_u16(int32_t x) {
+  u8x64 r;
+  for (int i = 0; i < 64; i += 2) put((uint16_t*)(r.v + i), (uint16_t)x);
+  return r;
+}
+
+template <class T> BITMILL_INLINE f32x16 first_of(u8x64 x) { return load((const T*)x.v); }
+template <class T> BITMILL_INLINE f32x16 second_of(u8x64 x) { return load((const T*)x.v + 16); }
+template <class T>
+BITMILL_INLINE u8x64 narrow(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
+  u8x64 r;
+  const i32x16 all[] = {a, b, c, d};
+  for (int i = 0; i < 64; ++i) {
+    const int64_t x = (int64_t)all[i / 16].v[i % 16] + get((const int16_t*)(i < 32 ? s : t).v);
+    r.v[i] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
+  }
+  return r;
 }
 
 BITMILL_INLINE int32_t reduce_max(i32x16 x) {
@@ -150,6 +234,17 @@ BITMILL_INLINE double reduce_add(f64x16 x) {
   for (int half = 8; half; half /= 2)
     for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
   return x.v[0];
+}
+
+BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
+  i32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = reduce_max(v[i]);
+  return r;
+}
+BITMILL_INLINE i32x16 reduce_min_each(const i32x16* v) {
+  i32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = reduce_min(v[i]);
+  return r;
 }
 
 template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {

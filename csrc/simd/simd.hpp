@@ -8,23 +8,45 @@
 //                                `lanes` is Whole() or a number below 16: lanes from there on are
 //                                +0.0, and no byte behind the last element is read
 //   store(p, v, lanes)           the reverse, rounded once to nearest even
-//   load_u8 load_u16 load_i32    bytes, halves (zero-extended), words -> i32x16; (p, lanes)
+//   load_u8 load_u16             bytes, halves (zero-extended) -> i32x16; (p, lanes)
+//   load_i8 load_i16 load_i32    the same with their sign, and words
 //   store_u8 store_u16           low byte, low half of each lane; (p, v, lanes)
 //   splat(x)                     16 times x
 //   bits_of(v) float_of(v)       the same 32 bits under the other type
 //   add sub mul div              IEEE, one rounding, never fused; integers wrap around
 //   min(a, b) max(a, b)          a < b ? a : b and a > b ? a : b: b where either is NaN
 //   and_ xor_                    bitwise, integers
+//   max_u32                      of unsigned lanes
+//   greater(a, b) equal(a, b)    -1 where true, else 0; equal compares integers
+//   select(mask, a, b)           a where the mask is -1, b where it is 0
+//   sign_bits(v)                 one bit per lane, set where it is negative
 //   sign_mask(v)                 -1 in negative lanes, else 0
+//   quotient(x, s, r)            div(x, s) to the bit, given r = 1 / s, where 2^-90 <= |s| <= 2^90 and
+//                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number
+//                                below 2^-2, which rounds to the same code
 //   to_i32(v)                    to nearest even; |v| must be below 2^31
 //   to_f32(v)                    exact for |v| <= 2^24
 //   to_f64(v)                    exact
 //   abs(v)                       f64x16: clears the sign
-//   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v)
+//   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
+//                                store_quarters(p, q, r, s, v)
 //   stream_bytes(p, v)           past the caches; p is a multiple of 64. Whoever streams calls
 //                                end_stream() before others may read
-//   or_                          bitwise, bytes
+//   or_ and_                     bitwise, bytes
+//   add_u8 min_u8                bytes; sums wrap around
+//   max_u16 max_i16 min_i16      of 32 lanes of 16 bits
+//   splat_u8(x) splat_u16(x)     64 times, 32 times x
+//   first_of<T> second_of<T>     32 elements (f16, bf16) in 64 bytes as two vectors, in an order of T's
+//                                own; load_two(p) reads any T in that order
+//   narrow<T>(a, b, s, c, d, t)  two load_two as 64 bytes in the order of memory: a and b plus s, c and d
+//                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
+//                                most 2^10; bf16 wants lanes of at most 2^14
+//   prefetch(p)                  asks for the line at p; p may be any address
+//   add_product(sum, a, b)       f64x16: sum + a * b for products of two floats, which are exact in
+//                                double: fused or not, the bits are the same
 //   reduce_min reduce_max        over all lanes of an i32x16
+//   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
+//   reduce_min_each(v)           the minimum
 //   reduce_add reduce_max        over all lanes of an f64x16, in the tree 8+8, 4+4, 2+2, 1+1
 //   pack64<B>(p, codes)          64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
@@ -38,8 +60,18 @@
 #if defined(_MSC_VER)
 #pragma fp_contract(off) // before VS 2022, /fp:precise contracts
 #define BITMILL_INLINE __forceinline
+#elif defined(BITMILL_ISA_SCALAR)
+// Loops of 16 in the place of instructions: inlined everywhere, they would take minutes to compile.
+#define BITMILL_INLINE inline
 #else
 #define BITMILL_INLINE inline __attribute__((always_inline))
+#endif
+
+// What runs seldom is kept small and out of the way.
+#if defined(__GNUC__)
+#define BITMILL_SELDOM __attribute__((noinline, cold))
+#else
+#define BITMILL_SELDOM
 #endif
 
 #include "halves.hpp"
@@ -60,6 +92,17 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
+// 32 elements that were read together.
+struct Two {
+  f32x16 a, b;
+};
+// Each ISA says in which order bfloat16 comes; other elements are read as they lie.
+template <class T> BITMILL_INLINE Two load_two(const T* p) { return {load(p), load(p + 16)}; }
+BITMILL_INLINE Two load_two(const bf16* p) {
+  const u8x64 raw = load_bytes(p);
+  return {first_of<bf16>(raw), second_of<bf16>(raw)};
+}
+
 // All 16 lanes, known when the code is compiled; elsewhere `lanes` is a number.
 struct Whole {};
 
@@ -67,15 +110,29 @@ template <class T> BITMILL_INLINE f32x16 load(const T* p, Whole) { return load(p
 template <class T> BITMILL_INLINE void store(T* p, f32x16 v, Whole) { store(p, v); }
 BITMILL_INLINE i32x16 load_u8(const uint8_t* p, Whole) { return load_u8(p); }
 BITMILL_INLINE i32x16 load_u16(const uint16_t* p, Whole) { return load_u16(p); }
+BITMILL_INLINE i32x16 load_i8(const int8_t* p, Whole) { return load_i8(p); }
+BITMILL_INLINE i32x16 load_i16(const int16_t* p, Whole) { return load_i16(p); }
 BITMILL_INLINE i32x16 load_i32(const int32_t* p, Whole) { return load_i32(p); }
 BITMILL_INLINE void store_u8(uint8_t* p, i32x16 v, Whole) { store_u8(p, v); }
 BITMILL_INLINE void store_u16(uint16_t* p, i32x16 v, Whole) { store_u16(p, v); }
+
+// body(lanes) for the first `n` lanes, 1 ... 16. Without vectors, whole ones need no body of their own.
+template <class Body> BITMILL_INLINE void with_lanes(int64_t n, Body body) {
+#if !defined(BITMILL_ISA_SCALAR)
+  if (n == 16) return body(Whole());
+#endif
+  body(n);
+}
 
 // body(i, lanes) for every vector of `count` elements: one body, so that the last elements obey the
 // same arithmetic as the first.
 template <class Body> BITMILL_INLINE void each_vector(int64_t count, Body body) {
   int64_t i = 0;
+#if !defined(BITMILL_ISA_SCALAR)
   for (; i + 16 <= count; i += 16) body(i, Whole());
+#else
+  for (; i + 16 <= count; i += 16) body(i, (int64_t)16);
+#endif
   if (i < count) body(i, count - i);
 }
 
