@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agree import CHECKED, nbytes, same_bits, top
-from ceilings import one_pass
 
+from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
+from ceilings import one_pass
 
 DTYPES = ("f32", "bf16", "f16", "f64")
 RULES = {"sym": "absmax", "asym": "asymmetric", "offset": "offset"}

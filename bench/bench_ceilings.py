@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ceilings import RATIOS, Stream, describe
 
 from bitmill import _core
+from ceilings import RATIOS, Stream, describe
 
 pytestmark = pytest.mark.skipif(not Stream.there, reason="this bitmill has no streams")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import CHECKED, nbytes, same_bits, top
-from ceilings import one_pass, two_passes
 
 import bitmill as bm
+from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
+from ceilings import one_pass, two_passes
 
 DTYPES = ("f32", "bf16", "f16", "f64")
 COLUMN = {

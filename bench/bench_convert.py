@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import CHECKED, nbytes, same_bits, top
-from ceilings import one_pass
 
+from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
+from ceilings import one_pass
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f64"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import CHECKED, same_bits, top
-from ceilings import Ceiling, Stream
 
+from agree import CHECKED, same_bits, top
 from bitmill import kernels, reference
+from ceilings import Ceiling, Stream
 
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16", "f16", "f64"])

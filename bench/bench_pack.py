@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import CHECKED, nbytes, same_bits, top
-from ceilings import one_pass
 
+from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
+from ceilings import one_pass
 
 WIDTHS = range(1, 9)
 SIGNED = pytest.mark.parametrize("signed", [True, False], ids=["int8", "uint8"])

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from agree import CHECKED, nbytes, same_bits, top
-from ceilings import one_pass
 
+from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
+from ceilings import one_pass
 
 DTYPES = ("f32", "bf16", "f16", "f64")
 

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import environment  # noqa: F401  (first: libraries read it when they are loaded)
-import machine
+
+# isort: split
 import ml_dtypes
 import numpy as np
 import pytest
-from race import Racing
 
+import machine
 from bitmill import _core
+from race import Racing
 
 DTYPES = {
     "f32": np.dtype(np.float32),

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""What other packages take for the same work, one module for each, under the package's name.
+
+A module has a function for each job it can do; it prepares everything that need not be timed and
+returns a `Rival`. All have one thread, and their better setting where there are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+BENCH, BENCH_TORCH = "pip install 'bitmill[bench]'", "pip install 'bitmill[bench-torch]'"
+REMEDY = {
+    "fbgemm": BENCH_TORCH,
+    "ggml": "pip install llama-cpp-python",
+    "gguf": BENCH,
+    "hqq": BENCH_TORCH,
+    "mlx": BENCH,
+    "onnxruntime": BENCH,
+    "torch": BENCH_TORCH,
+    "torch_compile": BENCH_TORCH,
+    "torchao": BENCH_TORCH,
+    "bitsandbytes": BENCH_TORCH,
+}
+
+
+class Rival(NamedTuple):
+    """A call to time, and what checks its answer: by how much a format may differ, it says."""
+
+    run: Callable[[], Any]
+    check: Callable[[Any], None]
+
+
+def load(name: str) -> ModuleType:
+    """The module of a peer; without its package the bench is skipped."""
+    try:
+        return import_module(f"peers.{name}")
+    except ImportError as error:
+        pytest.skip(f"no {name} ({error}): {REMEDY.get(name, BENCH)}")
