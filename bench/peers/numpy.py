@@ -23,6 +23,11 @@ def pieces(x: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, x.shape[0], step))
 
 
+def scratch(x: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """Room for one piece."""
+    return np.empty((max(1, PIECE // x.shape[1]), x.shape[1]), dtype)
+
+
 def int4_sym(x, group_size, ours):
     return _packed(x, group_size, ours)
 
@@ -35,7 +40,7 @@ def _packed(x, group_size, ours):
     packed = np.empty((x.shape[0], x.shape[1] // 2), np.uint8)
     scale = np.empty_like(ours.scale)
     zero_point = None if ours.zero_point is None else np.empty_like(ours.zero_point)
-    work = np.empty((PIECE // x.shape[1] or 1, x.shape[1]), np.float32)
+    work = scratch(x)
     codes = np.empty(work.shape, np.uint8)
 
     def run():
@@ -44,8 +49,7 @@ def _packed(x, group_size, ours):
             steps = work[: len(groups)].reshape(groups.shape)
             if zero_point is None:
                 shift = np.float32(8)
-                lo, hi = groups.min(2, keepdims=True), groups.max(2, keepdims=True)
-                divisor = np.maximum(-lo, hi) / np.float32(7)
+                divisor = np.abs(groups, out=steps).max(2, keepdims=True) / np.float32(7)
             else:
                 lo = np.minimum(groups.min(2, keepdims=True), np.float32(0))
                 hi = np.maximum(groups.max(2, keepdims=True), np.float32(0))
@@ -78,7 +82,7 @@ def _join(codes, out):
 
 def int8_row(x, ours):
     codes, scale = np.empty(x.shape, np.int8), np.empty((x.shape[0], 1), np.float32)
-    work = np.empty((PIECE // x.shape[1] or 1, x.shape[1]), np.float32)
+    work = scratch(x)
 
     def run():
         for rows in pieces(x):
@@ -98,8 +102,7 @@ def int8_row(x, ours):
 
 
 def uint8_tensor(x, q):
-    codes, work = np.empty(x.shape, np.uint8), np.empty((PIECE // x.shape[1] or 1, x.shape[1]))
-    work = work.astype(np.float32)
+    codes, work = np.empty(x.shape, np.uint8), scratch(x)
 
     def run():
         ends = [(x[rows].min(), x[rows].max()) for rows in pieces(x)]
@@ -134,7 +137,7 @@ def dequantize_int8(q, out, ours):
 
 def dequantize_int4(q, group_size, out, ours):
     packed = q.packed.view(np.uint8)
-    codes = np.empty((PIECE // out.shape[1] or 1, out.shape[1]), np.int8)
+    codes = scratch(out, np.int8)
 
     def run():
         for rows in pieces(out):
@@ -210,7 +213,7 @@ def minmax(x, ours):
 
 def error_sums(x, y, ours):
     """With a difference that stays in L2 and BLAS for the sums; within 1e-3 of ours."""
-    work = np.empty((PIECE // x.shape[1] or 1) * x.shape[1], np.float32)
+    work = scratch(x).reshape(-1)
 
     def run():
         totals, largest = np.zeros(4), 0.0
