@@ -196,7 +196,7 @@ def bench_convert(race, weights, way, dtype, peer):
     )
 
 
-@beside("numpy", "torch")
+@beside("numpy", "torch", "torch_compile")
 @pytest.mark.parametrize("name", ["absmax", "minmax"])
 def bench_range(race, weights, name, peer):
     x, kernel = weights["f32"], getattr(kernels, name)

@@ -134,28 +134,33 @@ def convert(x, out, ours):
     return Rival(lambda: values.copy_(given), lambda answer: same_bits(array(answer), ours))
 
 
-def absmax(x, ours):
-    """From aminmax, which is faster than the norm; bit for bit ours."""
+def largest(x: torch.Tensor) -> torch.Tensor:
+    """max |x| of each row; faster than abs().amax(), and than the norm."""
+    return torch.maximum(x.amax(1, keepdim=True), -x.amin(1, keepdim=True))
+
+
+def ends(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """min and max of each row; aminmax is the faster one for whole tensors alone."""
+    return x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+
+
+def absmax(x, ours, function=largest):
+    """Bit for bit ours."""
     given = tensor(x)
-
-    def run():
-        lo, hi = torch.aminmax(given, dim=1, keepdim=True)
-        return torch.maximum(hi, -lo)
-
-    return Rival(run, lambda answer: same_bits(array(answer), ours))
+    return Rival(lambda: function(given), lambda answer: same_bits(array(answer), ours))
 
 
-def minmax(x, ours):
+def minmax(x, ours, function=ends):
     """Bit for bit ours."""
     given = tensor(x)
     return Rival(
-        lambda: torch.aminmax(given, dim=1, keepdim=True),
+        lambda: function(given),
         lambda answer: same_bits(tuple(map(array, answer)), tuple(ours)),
     )
 
 
 def error_sums(x, y, ours):
-    """float32 sums, within 1e-3 of ours."""
+    """The sums are float32 from end to end, and stop growing: within 5 % of ours."""
     a, b = tensor(x).view(-1), tensor(y).view(-1)
 
     def run():
@@ -164,6 +169,6 @@ def error_sums(x, y, ours):
 
     def check(answer):
         wanted = [*(part.sum() for part in ours[:4]), ours.max_abs.max()]
-        np.testing.assert_allclose([float(part) for part in answer], wanted, rtol=1e-3)
+        np.testing.assert_allclose([float(part) for part in answer], wanted, rtol=0.05)
 
     return Rival(run, check)

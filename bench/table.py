@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Run the benches of the README's table and print it, in Markdown, with the machine under it.
+
+    python bench/table.py                    # all of it: about ten minutes
+    python bench/table.py --aims             # and what falls short of the aims
+    python bench/table.py --from *.json      # from files of `pytest bench --benchmark-json=...`
+
+Peers in torch run twice, with THP_MEM_ALLOC_ENABLE 1 and 0, and the setting counts in which they
+are faster. BITMILL_ISA chooses another instruction set than the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import environment  # noqa: F401  (first: NumPy reads it)
+
+# isort: split
+import machine
+from aims import ROWS, Row
+from bitmill import _core
+
+BENCH = Path(__file__).parent
+TORCH = "torch or fbgemm or hqq or bitsandbytes"  # peers that torch allocates for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--from", dest="files", nargs="+", type=Path, help="files to read instead")
+    parser.add_argument("--shape", default="4096x14336", help="ROWSxCOLS of the weight")
+    parser.add_argument("--aims", action="store_true", help="say what falls short")
+    options = parser.parse_args()
+    if options.files:
+        benches = read(options.files)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            benches = read(run(Path(folder), options.shape))
+    print(table(benches, options.shape))
+    print(f"\n<sub>{machine.describe()}.</sub>")
+    if options.aims:
+        print("\n".join(["", *misses(benches)]))
+
+
+def run(folder: Path, shape: str) -> list[Path]:
+    """Run the benches; the files with their results."""
+    bf16 = [row.prefix.replace("ISA", _core.isa()) for row in ROWS if "bf16]" in row.prefix]
+    runs = [
+        ("1", ["bench_peers.py"]),
+        ("0", ["bench_peers.py", "-k", TORCH]),
+        ("1", [f"bench_affine.py::{name}" for name in bf16]),
+    ]
+    files = [folder / f"{number}.json" for number in range(len(runs))]
+    for file, (huge_pages, which) in zip(files, runs, strict=True):
+        targets = [str(BENCH / part) if part.startswith("bench_") else part for part in which]
+        command = [sys.executable, "-m", "pytest", *targets, f"--shape={shape}"]
+        print("running:", *command[2:], file=sys.stderr)
+        subprocess.run(
+            [*command, "-q", "--benchmark-columns=median", f"--benchmark-json={file}"],
+            env=os.environ | {"THP_MEM_ALLOC_ENABLE": huge_pages},
+            stdout=sys.stderr,
+            check=True,
+        )
+    return files
+
+
+def read(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Name and facts of every bench in the files."""
+    return [
+        {"name": bench["name"], **bench["extra_info"]}
+        for file in files
+        for bench in json.loads(file.read_text())["benchmarks"]
+    ]
+
+
+def facts_of(row: Row, benches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates and the share, each the median over the races, and the ratio to each peer in its better
+    setting; empty if nothing ran.
+    """
+    prefix = row.prefix.replace("ISA", _core.isa())
+    found = [bench for bench in benches if bench["name"].startswith(prefix)]
+    if not found:
+        return {}
+    keys = ("Gweights/s", "GB/s", "% of the ceiling")
+    facts = {key: median(bench[key] for bench in found) for key in keys if key in found[0]}
+    ratios: dict[str, float] = {}
+    for bench in found:
+        for key, ratio in bench.items():
+            if key.startswith("x "):
+                ratios[key[2:]] = min(ratio, ratios.get(key[2:], ratio))
+    return facts | {"ratios": ratios}
+
+
+def table(benches: list[dict[str, Any]], shape: str) -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| one thread, {shape.replace('x', ' × ')} | Gweights/s | GB/s | of the ceiling "
+        "| × NumPy | × others |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        facts = facts_of(row, benches)
+        if not facts:
+            continue
+        ratios = facts["ratios"]
+        numpy = f"{ratios['numpy']:.1f}" if "numpy" in ratios else "–"
+        others = sorted((ratio, peer) for peer, ratio in ratios.items() if peer != "numpy")
+        named = ", ".join(f"{ratio:.1f} {peer.replace('_', '.')}" for ratio, peer in others)
+        lines.append(
+            f"| {row.label} | {facts['Gweights/s']:.2f} | {facts['GB/s']:.1f} "
+            f"| {facts['% of the ceiling']:.0f} % | {numpy} | {named or '–'} |"
+        )
+    return "\n".join(lines)
+
+
+def misses(benches: list[dict[str, Any]]) -> list[str]:
+    """A line for each row that falls short of its aims."""
+    lines = []
+    for row in ROWS:
+        facts = facts_of(row, benches)
+        short = facts and row.misses(_core.isa(), facts["% of the ceiling"], facts["ratios"])
+        if short:
+            lines.append(f"{row.label}: {'; '.join(short)}")
+    return lines or ["All aims are reached."]
+
+
+if __name__ == "__main__":
+    main()
