@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Compare the speed of two commits, and name what became slower by more than 15 %.
 
-    python bench/compare.py main~5                 # main~5 against HEAD
-    python bench/compare.py A B -k "avx2 and int4" --repeat 5
+    python bench/compare.py main~5                 # main~5 against HEAD: half an hour
+    python bench/compare.py A B -k "bench_quantize and avx2 and int4" --repeat 5
 
 Both commits are built into virtual environments of their own (kept under build/compare, by commit)
 and timed by the benches of this checkout, A B, B A, A B, ...; a ratio is the median over these
@@ -101,7 +101,12 @@ def bench(python: Path, shape: str, which: list[str]) -> Results:
     options = [f"--benchmark-json={file}", "--benchmark-save-data", "-p", "no:cacheprovider"]
     # A kernel that one of the commits has not is a failure of its bench, and left out.
     done = subprocess.run(
-        [*command, *options], cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
+        [*command, *options],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if not file.exists():
         sys.exit(f"no bench ran:\n{done.stdout}")
