@@ -113,7 +113,9 @@ def table(benches: list[dict[str, Any]], shape: str) -> str:
         ratios = facts["ratios"]
         numpy = f"{ratios['numpy']:.1f}" if "numpy" in ratios else "–"
         others = sorted((ratio, peer) for peer, ratio in ratios.items() if peer != "numpy")
-        named = ", ".join(f"{ratio:.1f} {peer.replace('_', '.')}" for ratio, peer in others)
+        named = ", ".join(
+            f"{ratio:.1f} {peer.replace('torch_', 'torch.')}" for ratio, peer in others
+        )
         lines.append(
             f"| {row.label} | {facts['Gweights/s']:.2f} | {facts['GB/s']:.1f} "
             f"| {facts['% of the ceiling']:.0f} % | {numpy} | {named or '–'} |"
