@@ -56,16 +56,20 @@ int64_t stride_for(int64_t count, int64_t bytes, int threads) {
   return std::max<int64_t>(1, std::min(wanted, count / (4 * threads)));
 }
 
+std::atomic<int64_t> alone{int64_t(4) << 20};
+
 constexpr int64_t kPiece = 32768; // values in a piece, about
 
 int64_t round_up(int64_t x, int64_t to) { return (x - 1) / to * to + to; }
 
 } // namespace
 
+int64_t share_from(int64_t bytes) { return alone.exchange(bytes); }
+
 bool run_parallel(int64_t count, int64_t bytes, int threads, Task task,
                   bool (*interrupted)()) noexcept {
   if (count <= 0) return true;
-  if (bytes < kAlone) threads = 1;
+  if (bytes < alone.load(std::memory_order_relaxed)) threads = 1;
   threads = (int)std::min<int64_t>(threads, count);
   const int64_t stride = stride_for(count, bytes, threads);
   std::atomic<int64_t> next{0};

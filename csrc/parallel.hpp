@@ -5,8 +5,10 @@
 
 namespace bitmill {
 
-// Below so many bytes a call stays on its thread: spawning and joining costs 60 to 90 microseconds.
-constexpr int64_t kAlone = int64_t(4) << 20;
+// Below so many bytes of input a call stays on its thread: spawning and joining costs 60 to 90
+// microseconds. Sets the number, for bench/bench_threads.py to look for the break-even, and returns the
+// one before.
+int64_t share_from(int64_t bytes);
 
 // A reference to something callable with one int64_t; the callee outlives the call.
 class Task {

@@ -31,6 +31,11 @@ def producers(x: np.ndarray) -> dict[str, Any]:
     return {
         "dequantize": lambda out: bm.dequantize(q, out=out),
         "fake_quantize": lambda out: bm.fake_quantize(x, bm.Affine(4), out=out),
+        "affine_quantize": lambda out: (
+            bm.kernels.affine_quantize(
+                x.reshape(-1, x.shape[-1]), qmin=-8, qmax=7, rule="absmax", bits=4, out=out
+            ).codes
+        ),
         "pack": lambda out: bm.pack(codes, 8, out=out),
         "unpack": lambda out: bm.unpack(q.packed, 4, x.shape[-1], signed=True, out=out),
         "to_float32": lambda out: bm.kernels.to_float32(x, out=out),

@@ -169,7 +169,7 @@ void encode_row(const Quantizer& q, const T* x, const Block& block, Params given
     const int64_t n = least(left, count * block.group);
     load_groups(q, given, at, (n - 1) / block.group + 1, groups);
     encode_block<LimitedEncoder>(x, n, block.group, groups, stored, codes,
-                                 Ahead{(const char*)x + 4096, (int)sizeof(T)});
+                                 Ahead{(const char*)x + kAhead, (int)sizeof(T)});
     x += n, left -= n;
   }
 }

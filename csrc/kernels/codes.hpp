@@ -71,7 +71,10 @@ template <class Code> class GivenCodes {
   BITMILL_INLINE void start_row() {}
   // The next codes, at most n of them; advance() says how many were taken.
   BITMILL_INLINE const Code* next(int64_t*) const { return at_; }
-  BITMILL_INLINE void advance(int64_t n) { at_ += n; }
+  BITMILL_INLINE void advance(int64_t n) {
+    prefetch_ahead(at_, n * (int64_t)sizeof(Code));
+    at_ += n;
+  }
 
  private:
   const Code* at_;

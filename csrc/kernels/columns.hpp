@@ -48,6 +48,7 @@ BITMILL_INLINE void encode_rows(const T* x, int64_t row_step, const Steps& steps
                                 const Stored& stored, uint8_t* const* to, int64_t i) {
   const Encode encode(steps, stored.top);
   const auto shifted = [&](int64_t row) {
+    prefetch_ahead(x + row * row_step, 16 * (int64_t)sizeof(T));
     return add(encode(load(x + row * row_step)), steps.shift);
   };
   const u8x64 none = splat_u8(0);
@@ -56,8 +57,8 @@ BITMILL_INLINE void encode_rows(const T* x, int64_t row_step, const Steps& steps
 }
 
 template <class Encode, class T, class Code>
-void encode_columns(const Quantizer& q, const T* x, const Columns& c, ColumnParams given,
-                    Code* codes) {
+BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns& c,
+                                   ColumnParams given, Code* codes) {
   constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(Code);
   const Stored stored(q);
   each_rows(c.rows, [&](int64_t row, int64_t rows) {
@@ -86,13 +87,20 @@ void encode_columns(const Quantizer& q, const T* x, const Columns& c, ColumnPara
   end_stream();
 }
 
+// For scales without reciprocals, and codes of two bytes.
+template <class T, class Code>
+BITMILL_SELDOM void divide_columns(const Quantizer& q, const T* x, const Columns& c,
+                                   ColumnParams given, Code* codes) {
+  encode_columns<DividingEncoder>(q, x, c, given, codes);
+}
+
 template <class T>
 void column_encode(const Quantizer* q, const void* x_, Columns c, ColumnParams given, void* codes) {
   const T* x = (const T*)x_;
   if (q->wide())
-    encode_columns<DividingEncoder>(*q, x, c, given, (uint16_t*)codes);
+    divide_columns(*q, x, c, given, (uint16_t*)codes);
   else if (given.divides)
-    encode_columns<DividingEncoder>(*q, x, c, given, (uint8_t*)codes);
+    divide_columns(*q, x, c, given, (uint8_t*)codes);
   else
     encode_columns<LimitedEncoder>(*q, x, c, given, (uint8_t*)codes);
 }
@@ -106,6 +114,8 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
     RowLines<T> out(to + row * c.row_step, c.row_step, c.streams);
     for (int64_t col = 0; col < c.cols; col += kPiece) {
       const int64_t n = c.cols - col < kPiece ? c.cols - col : kPiece;
+      for (int64_t r = 0; r < rows; ++r)
+        prefetch_ahead(from + r * c.row_step + col, n * (int64_t)sizeof(Code));
       out.piece(rows, n, [&] {
         each_vector(n, [&](int64_t i, auto lanes) {
           const int64_t at = col + i;

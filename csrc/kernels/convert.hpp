@@ -13,7 +13,10 @@ BITMILL_INLINE void convert_run(const From* x, int64_t count, bool streams, To* 
   while (count > 0) {
     const int64_t n = count < kStep ? count : kStep;
     To* to = (To*)lines.room();
-    each_vector(n, [&](int64_t i, auto lanes) { store(to + i, load(x + i, lanes), lanes); });
+    each_vector(n, [&](int64_t i, auto lanes) {
+      prefetch_ahead(x + i, 16 * (int64_t)sizeof(From));
+      store(to + i, load(x + i, lanes), lanes);
+    });
     lines.advance(n * (int64_t)sizeof(To));
     x += n, count -= n;
   }

@@ -58,6 +58,7 @@ void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* 
       const int64_t n = left < kStep ? left : kStep;
       int64_t i = 0;
       for (; i + 64 <= n; i += 64) {
+        prefetch_ahead(codes + i, 64);
         const u8x64 field = add_u8(load_bytes(codes + i), biases);
         seen = or_(seen, field);
         store_bytes(fields + i, field);
@@ -85,6 +86,7 @@ template <int B> void unpack(const uint32_t* packed, Block block, uint8_t bias, 
       uint8_t* to = (uint8_t*)lines.room();
       unpack_run<B>(packed, n, to);
       int64_t i = 0;
+      prefetch_ahead(packed, n / 8 * B);
       for (; i + 64 <= n; i += 64) store_bytes(to + i, add_u8(load_bytes(to + i), biases));
       for (; i < n; ++i) to[i] = (uint8_t)(to[i] - bias);
       lines.advance(n);

@@ -137,24 +137,26 @@ enum Want { kMagnitudes, kWithZero, kRange };
 // -0.0 becomes +0.0.
 BITMILL_INLINE f32x16 no_negative_zero(i32x16 bits) { return add(float_of(bits), splat(0.0f)); }
 
-// keep(bits, lane) for what `Seen` finds in each group of n values; the number of groups. The usual
-// sizes of groups are known to the compiler, which takes their loops apart.
-template <class Seen, class T, class Keep>
+#if defined(BITMILL_ISA_SCALAR)
+constexpr bool kTakeApart = false;
+#else
+constexpr bool kTakeApart = true;
+#endif
+
+// keep(bits, lane) for what `Seen` finds in each group of n values; the number of groups. With `usual` the
+// usual sizes of groups are known to the compiler, which takes their loops apart.
+template <class Seen, bool usual, class T, class Keep>
 BITMILL_INLINE int each_group(const T* x, int64_t n, int64_t group, Keep keep) {
   int g = 0;
   const auto whole = [&](int64_t size) {
     for (; n >= size; ++g, x += size, n -= size) keep(range_bits<Seen>(x, size), g);
   };
-#if defined(BITMILL_ISA_SCALAR)
-  whole(group);
-#else
-  if (group == 32)
+  if (usual && kTakeApart && group == 32)
     whole(32);
-  else if (group == 128)
+  else if (usual && kTakeApart && group == 128)
     whole(128);
   else
     whole(group);
-#endif
   if (n > 0) keep(range_bits<Seen>(x, n), g++);
   return g;
 }
@@ -164,7 +166,7 @@ template <bool kNear, class T>
 BITMILL_INLINE Ranges extremes_of(const T* x, int64_t n, int64_t group) {
   i32x16 most[16], far[16], near[16];
   const i32x16 top = splat((int32_t)0x80000000); // makes the unsigned order a signed one
-  int g = each_group<MinMax<T, kNear>>(x, n, group, [&](const Extremes& e, int i) {
+  int g = each_group<MinMax<T, kNear>, !kNear>(x, n, group, [&](const Extremes& e, int i) {
     most[i] = e.most, far[i] = xor_(e.far, top), near[i] = e.near;
   });
   for (; g < 16; ++g) most[g] = far[g] = near[g] = splat(0);
@@ -180,7 +182,7 @@ template <class T> Ranges ranges_of(const T* x, int64_t n, int64_t group, Want w
   if (want == kRange) return extremes_of<true>(x, n, group);
   if (want == kWithZero) return extremes_of<false>(x, n, group);
   i32x16 most[16];
-  int g = each_group<AbsMax<T>>(x, n, group, [&](i32x16 bits, int i) { most[i] = bits; });
+  int g = each_group<AbsMax<T>, true>(x, n, group, [&](i32x16 bits, int i) { most[i] = bits; });
   for (; g < 16; ++g) most[g] = splat(0);
   const f32x16 hi = float_of(reduce_max_each(most));
   return {negate(hi), hi};

@@ -116,6 +116,13 @@ BITMILL_INLINE i32x16 load_i32(const int32_t* p, Whole) { return load_i32(p); }
 BITMILL_INLINE void store_u8(uint8_t* p, i32x16 v, Whole) { store_u8(p, v); }
 BITMILL_INLINE void store_u16(uint16_t* p, i32x16 v, Whole) { store_u16(p, v); }
 
+// Asks for the `bytes` that a loop will read when it has gone kAhead bytes further than p. The CPU's own prefetching follows the reads that are on their way, and these wait for arithmetic: encoding
+// int8 rows went from 60 to 88 % of the memory's speed with it (Zen 3).
+constexpr int64_t kAhead = 4096;
+BITMILL_INLINE void prefetch_ahead(const void* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) prefetch((const char*)p + kAhead + i);
+}
+
 // body(lanes) for the first `n` lanes, 1 ... 16. Without vectors, whole ones need no body of their own.
 template <class Body> BITMILL_INLINE void with_lanes(int64_t n, Body body) {
 #if !defined(BITMILL_ISA_SCALAR)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bitmill import _check
-from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
 from bitmill._results import Params
 from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
 
@@ -38,13 +38,13 @@ def affine_params(
 
 
 def affine_quantize(
-    x: Any, qmin: Any, qmax: Any, rule: Any, scales: Any, group_size: Any, bits: Any
+    x: Any, qmin: Any, qmax: Any, rule: Any, scales: Any, group_size: Any, bits: Any, out: Any
 ) -> tuple[Array, int | None, Array]:
-    """x, group size, and an array for the codes."""
+    """x, group size, out."""
     x = _check.matrix(x, "x")
     _rule(rule, qmin, qmax)
     _check.choice(scales, "scales", STORAGES)
-    return x, _check.group_size(group_size), _codes_for(x, qmin, qmax, bits, None, ())
+    return x, _check.group_size(group_size), _codes_for(x, qmin, qmax, bits, out, ())
 
 
 def affine_encode(
@@ -210,7 +210,7 @@ def _params(
     if zero_point is not None:
         zero_point = _check.shaped(zero_point, "zero_point", shape, (zero_points.name,))
     if offset is not None:
-        offset = _check.shaped(offset, "offset", shape, (scale.dtype.name,))
+        offset = _check.shaped(offset, "offset", shape, (name_of(scale.dtype),))
     return scale, zero_point, offset
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill._dtypes import FLOATS, Array, dtype
+from bitmill._dtypes import FLOATS, Array, dtype, name_of
 
 MAX_THREADS = 1024
 _LISTED_FLOATS = "float32, float16, bfloat16 or float64"
@@ -106,7 +106,7 @@ def array(x: Any, name: str = "x") -> Array:
         given = np.asarray(x)
     except ValueError as error:
         raise ValueError(f"{name} is a {type(x).__name__} that makes no array: {error}") from None
-    if given.dtype.name not in FLOATS:
+    if name_of(given.dtype) not in FLOATS:
         kind, remedy = "", f"{name}.astype(np.float32)"
         if given is not x:
             kind, remedy = f" (from {type(x).__name__})", f"np.asarray({name}, np.float32)"
@@ -115,7 +115,7 @@ def array(x: Any, name: str = "x") -> Array:
         )
     if given.ndim == 0:
         raise ValueError(f"{name} has 0 dimensions; at least 1 is needed: np.atleast_1d({name})")
-    native = dtype(given.dtype.name)
+    native = dtype(name_of(given.dtype))
     if given.flags.c_contiguous and given.dtype == native:
         return np.asarray(given)
     return _contiguous_copy(given, native)
@@ -154,7 +154,7 @@ def matrix(x: Any, name: str, allowed: Sequence[str] = FLOATS) -> Array:
 
 def contiguous(x: Array, name: str, allowed: Sequence[str]) -> Array:
     """`x`, if it is C-contiguous and of a native `allowed` dtype."""
-    if x.dtype.name not in allowed:
+    if name_of(x.dtype) not in allowed:
         raise TypeError(f"{name} has dtype {x.dtype}; wanted {', '.join(allowed)}")
     if not x.dtype.isnative:
         raise ValueError(
@@ -177,7 +177,7 @@ def shaped(x: Any, name: str, shape: tuple[int, ...], allowed: Sequence[str]) ->
 
 def held(x: Any, name: str, of: str, shape: tuple[int, ...]) -> None:
     """Raise unless `x` is the array of this name, dtype and shape that a layout asks for."""
-    if isinstance(x, np.ndarray) and x.dtype.name != of:
+    if isinstance(x, np.ndarray) and name_of(x.dtype) != of:
         raise ValueError(f"{name} has dtype {x.dtype}; wanted {of}")
     shaped(x, name, shape, (of,))
 

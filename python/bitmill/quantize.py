@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitmill import _check
-from bitmill._dtypes import Array
+from bitmill._dtypes import Array, name_of
 from bitmill._threads import resolve
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Scheme
@@ -36,7 +36,7 @@ def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTens
     num_threads = resolve(num_threads)
     values = _check.array(x)
     arrays, health = scheme.quantize(values, num_threads=num_threads)
-    return QTensor(scheme, values.shape, values.dtype.name, arrays, health)
+    return QTensor(scheme, values.shape, name_of(values.dtype), arrays, health)
 
 
 def dequantize(

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitmill import _arguments, _core
 from bitmill._arguments import RULES
-from bitmill._dtypes import Array, carrier, code, dtype
+from bitmill._dtypes import Array, carrier, code, dtype, name_of
 from bitmill._results import AffineCodes, AffineParams, Params, each_param
 from bitmill._sizes import group_count, zero_point_dtype
 from bitmill._threads import resolve
@@ -47,10 +47,10 @@ def affine_encode(
     threads = resolve(num_threads)
     if x.size:
         rows, length = x.shape
-        quantizer = (qmin, qmax, 0, code(params[0].dtype.name), bits or 0)
+        quantizer = (qmin, qmax, 0, code(name_of(params[0].dtype)), bits or 0)
         _core.affine_encode(
-            quantizer, carrier(x), code(x.dtype.name), rows, length, min(size or length, length),
-            *_carriers(params), out, threads,
+            quantizer, carrier(x), code(name_of(x.dtype)), rows, length,
+            min(size or length, length), *_carriers(params), out, threads,
         )  # fmt: skip
     return out
 
@@ -64,10 +64,11 @@ def affine_quantize(
     scales: str = "float32",
     group_size: int | None = None,
     bits: int | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> AffineCodes:
     """`bitmill.reference.affine_quantize`, fast: each group is read from memory once."""
-    x, size, codes = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits)
+    x, size, codes = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits, out)
     threads = resolve(num_threads)
     rows, length = x.shape
     shape = (rows, group_count(length, size))
@@ -77,8 +78,9 @@ def affine_quantize(
         return AffineCodes(codes, *made[:3], 0, 0, 0)
     params = _new_params(shape, qmax, rule, scales)
     counts = _core.affine_quantize(
-        (qmin, qmax, RULES.index(rule), code(scales), bits or 0), carrier(x), code(x.dtype.name),
-        rows, length, min(size or length, length), *_carriers(params), codes, threads,
+        (qmin, qmax, RULES.index(rule), code(scales), bits or 0), carrier(x),
+        code(name_of(x.dtype)), rows, length, min(size or length, length), *_carriers(params),
+        codes, threads,
     )  # fmt: skip
     return AffineCodes(codes, *params, *counts)
 
@@ -104,8 +106,8 @@ def affine_decode(
     threads = resolve(num_threads)
     if out.size:
         _core.affine_decode(
-            decoding(codes, bits, signed, params[0].dtype.name), codes, codes.shape[0], length,
-            min(size or length, length), *_carriers(params), carrier(out), code(out.dtype.name),
+            decoding(codes, bits, signed, name_of(params[0].dtype)), codes, codes.shape[0], length,
+            min(size or length, length), *_carriers(params), carrier(out), code(name_of(out.dtype)),
             threads,
         )  # fmt: skip
     return out

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitmill import _arguments, _core
-from bitmill._dtypes import Array, carrier, code
+from bitmill._dtypes import Array, carrier, code, name_of
 from bitmill._threads import resolve
 from bitmill.kernels.affine import decoding
 from bitmill.kernels.convert import to_float32
@@ -29,7 +29,7 @@ def column_encode(
     threads = resolve(num_threads)
     if x.size:
         _core.column_encode(
-            (qmin, qmax, 0, 0, 0), carrier(x), code(x.dtype.name), rows, columns,
+            (qmin, qmax, 0, 0, 0), carrier(x), code(name_of(x.dtype)), rows, columns,
             *_widened(*params, no_offset=0.0), out, threads,
         )  # fmt: skip
     return out
@@ -54,7 +54,7 @@ def column_decode(
         # -0.0 is the number that changes no sum; +0.0 would turn -0.0 into +0.0.
         _core.column_decode(
             decoding(codes, None, None, "float32"), codes, rows, columns,
-            *_widened(*params, no_offset=-0.0), carrier(out), code(out.dtype.name), threads,
+            *_widened(*params, no_offset=-0.0), carrier(out), code(name_of(out.dtype)), threads,
         )  # fmt: skip
     return out
 

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from bitmill import _arguments, _core
-from bitmill._dtypes import FLOATS, Array, carrier, code
+from bitmill._dtypes import FLOATS, Array, carrier, code, name_of
 from bitmill._threads import resolve
 
 
 def to_float32(x: Array, *, out: Array | None = None, num_threads: int | None = None) -> Array:
     """`bitmill.reference.to_float32`, fast."""
     x, out = _arguments.convert(x, FLOATS, "float32", out)
-    _core.to_float32(carrier(x), code(x.dtype.name), out, resolve(num_threads))
+    _core.to_float32(carrier(x), code(name_of(x.dtype)), out, resolve(num_threads))
     return out
 
 
@@ -20,5 +20,5 @@ def from_float32(
 ) -> Array:
     """`bitmill.reference.from_float32`, fast."""
     x, out = _arguments.convert(x, ("float32",), dtype_name, out)
-    _core.from_float32(x, code(out.dtype.name), carrier(out), resolve(num_threads))
+    _core.from_float32(x, code(name_of(out.dtype)), carrier(out), resolve(num_threads))
     return out

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitmill import _arguments, _check, _core
-from bitmill._dtypes import Array, carrier, code
+from bitmill._dtypes import Array, carrier, code, name_of
 from bitmill._results import Range
 from bitmill._sizes import group_count
 from bitmill._threads import resolve
@@ -41,7 +41,7 @@ def _groups(x: Array, group_size: int | None) -> tuple[Array, Source]:
     x, size = _arguments.ranges(x, group_size)
     rows, length = x.shape
     out = np.zeros((rows, group_count(length, size)), np.float32)
-    return out, (carrier(x), code(x.dtype.name), rows, length, min(size or length, length))
+    return out, (carrier(x), code(name_of(x.dtype)), rows, length, min(size or length, length))
 
 
 def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
@@ -75,7 +75,7 @@ def _chunks(x: Array) -> tuple[Array, Source]:
     # Wide matrices are shared by columns: more than 64 chunks would only cost memory.
     step = max(1, _COLUMN_CHUNK // max(1, columns), -(-rows // 64))
     parts = np.zeros((-(-rows // step), columns), np.float32)
-    return parts, (carrier(x), code(x.dtype.name), rows, columns, step)
+    return parts, (carrier(x), code(name_of(x.dtype)), rows, columns, step)
 
 
 def _whole(parts: Array) -> Source:

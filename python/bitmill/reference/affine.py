@@ -141,14 +141,16 @@ def affine_quantize(
     scales: str = "float32",
     group_size: int | None = None,
     bits: int | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> AffineCodes:
     """Range, parameters and codes of each group of `x` [R, C]: `affine_params` ∘ `affine_encode`.
 
     The rules "absmax" and "full_range" read max |x|, the others min and max. With `bits` the codes
-    are packed. Groups with NaN or infinity are counted in `nonfinite`, not in `overflowed`.
+    are packed. `out`, if given, takes the codes or words. Groups with NaN or infinity are counted
+    in `nonfinite`, not in `overflowed`.
     """
-    x, _, _ = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits)
+    x, _, _ = _arguments.affine_quantize(x, qmin, qmax, rule, scales, group_size, bits, out)
     if rule in ("absmax", "full_range"):
         hi = absmax(x, group_size)
         lo = -hi
@@ -169,6 +171,7 @@ def affine_quantize(
         qmax=qmax,
         group_size=group_size,
         bits=bits,
+        out=out,
     )
     return AffineCodes(codes, *params[:3], int(bad.sum()), *params[3:])
 
