@@ -9,6 +9,14 @@ static_assert(FLT_EVAL_METHOD == 0,
               "float expressions must be rounded to float, which x87 does not");
 static_assert(sizeof(void*) == 8, "sizes are 64-bit");
 
+// Functions of plain types are in the objects of every ISA: as functions of their own, the linker might
+// keep one ISA's for all.
+#if defined(_MSC_VER)
+#define BITMILL_SHARED __forceinline
+#else
+#define BITMILL_SHARED inline __attribute__((always_inline))
+#endif
+
 namespace bitmill {
 
 // Input dtypes, in the order of bitmill._dtypes.FLOATS; the first three can store scales.
@@ -31,11 +39,11 @@ enum Rule { kAbsmax, kFullRange, kSignedMax, kAsymmetric, kOffset };
 struct Block {
   int64_t rows, cols, group;
   bool streams;
-  int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
+  BITMILL_SHARED int64_t groups() const { return cols == 0 ? 0 : (cols - 1) / group + 1; }
 };
 
 // 32-bit words that a row of so many codes takes.
-inline int64_t words_of(int64_t codes, int bits) { return (codes * bits + 31) / 32; }
+BITMILL_SHARED int64_t words_of(int64_t codes, int bits) { return (codes * bits + 31) / 32; }
 
 // The integer grid and what is stored beside it.
 struct Quantizer {
@@ -44,9 +52,9 @@ struct Quantizer {
   Float scales; // dtype of scale and offset
   int32_t bits; // packed width; 0: unpacked, one byte per code up to 256 codes, else two
 
-  bool wide() const { return qmax - qmin > 255; }     // two bytes per code
-  bool wide_zero_point() const { return qmax > 255; } // two bytes per zero-point
-  int32_t offset_binary() const {                     // what a stored field adds to a code
+  BITMILL_SHARED bool wide() const { return qmax - qmin > 255; }     // two bytes per code
+  BITMILL_SHARED bool wide_zero_point() const { return qmax > 255; } // two bytes per zero-point
+  BITMILL_SHARED int32_t offset_binary() const { // what a stored field adds to a code
     return bits != 0 && qmin < 0 ? 1 << (bits - 1) : 0;
   }
 };

@@ -15,6 +15,13 @@
   VERB(sub_i32, sub(i, j))                                                                         \
   VERB(min_i32, min(i, j))                                                                         \
   VERB(max_i32, max(i, j))                                                                         \
+  VERB(max_u32, max_u32(i, j))                                                                     \
+  VERB(greater_i32, greater(i, j))                                                                 \
+  VERB(greater_f32, greater(x, y))                                                                 \
+  VERB(equal_i32, equal(i, j))                                                                     \
+  VERB(select_i32, select(sign_mask(i), i, j))                                                     \
+  VERB(sign_bits, (int32_t)sign_bits(i))                                                           \
+  VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \

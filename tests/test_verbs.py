@@ -27,6 +27,14 @@ def operands(rng, verb):
         a = np.where(np.abs(x) < 2**30, x, np.float32(3.5)).view(np.int32)
     if verb == "to_f32":  # at most 2^24 by contract
         a = a >> 7
+    if verb == "quotient":  # of scales with reciprocals, from 2^-3 to below 2^31 by contract
+        steps = np.ldexp(rng.uniform(1, 2, a.shape), rng.integers(-2, 30, a.shape))
+        scale = np.ldexp(rng.uniform(-2, 2, a.shape), rng.integers(-80, 80, a.shape))
+        ties = rng.random(a.shape) < 0.5  # of halves of scales of few digits: exact ties
+        steps = np.where(ties, rng.integers(1, 512, a.shape) / 2, steps)
+        scale = np.where(ties, np.ldexp(np.rint(np.ldexp(scale, 90)), -90), scale)
+        b = scale.astype(np.float32)
+        a, b = (steps * b).astype(np.float32).view(np.int32), b.view(np.int32)
     return a, b
 
 

@@ -5,6 +5,7 @@
 #pragma once
 #include "../cpu.hpp"
 #include "../parallel.hpp"
+#include <atomic>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <stdexcept>
@@ -45,8 +46,10 @@ inline char* optional(const py::object& a, int64_t count, int64_t size, bool wri
   return writable ? output(array, count, size) : const_cast<char*>(input(array, count, size));
 }
 
-// Whether an output of so many bytes is written past the caches: one that fits is soon read from them.
-inline bool streams(int64_t bytes) { return bytes >= int64_t(8) << 20; }
+// Outputs of so many bytes are written past the caches: smaller ones are soon read from them. Tests set it
+// to 0.
+inline std::atomic<int64_t> stream_from{int64_t(8) << 20};
+inline bool streams(int64_t bytes) { return bytes >= stream_from.load(std::memory_order_relaxed); }
 
 // task(i) for every piece, without the GIL; a pending exception (Ctrl-C) is raised at the end.
 void run(int64_t count, int64_t bytes, int threads, Task task);

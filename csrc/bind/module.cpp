@@ -62,6 +62,9 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.def("isa", &active_isa);
   m.def("isas", &usable_isas);
   m.def("use_isa", &use_isa, pybind11::arg("name"));
+  m.def(
+      "stream_from", [](int64_t bytes) { return bind::stream_from.exchange(bytes); },
+      pybind11::arg("bytes"));
   m.def("share_from", &share_from, pybind11::arg("bytes"));
   m.def("kernel_names", &bind::kernel_names);
 #define BITMILL_ADD(Type, name) bind::add_##name(m);
