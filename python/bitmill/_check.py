@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import operator
 import math
+import operator
 import sys
 from collections.abc import Sequence
 from typing import Any
