@@ -9,8 +9,6 @@ import pytest
 from bitmill import _core
 from ceilings import RATIOS, Stream, describe
 
-pytestmark = pytest.mark.skipif(not Stream.there, reason="this bitmill has no streams")
-
 STEPS = 12 << 16
 
 

@@ -71,7 +71,6 @@ def bench_threads(race, weights, made, threads):
     )
 
 
-@pytest.mark.skipif(not Stream.there, reason="this bitmill has no streams")
 @pytest.mark.parametrize("threads", MORE)
 def bench_stream_threads(race, weights, threads):
     x = weights["f32"]
@@ -82,8 +81,6 @@ def bench_stream_threads(race, weights, threads):
 @pytest.fixture
 def forced():
     """Threads for calls of any size, not only from the size that `run_parallel` shares at."""
-    if not hasattr(_core, "share_from"):
-        pytest.skip("this bitmill has no _core.share_from to force threads on a small call")
     before = _core.share_from(0)
     yield
     _core.share_from(before)

@@ -14,19 +14,14 @@ RATIOS = [(1, 0), (8, 1), (4, 1), (2, 1), (1, 1), (1, 2), (1, 4), (1, 8), (0, 1)
 
 
 class Stream:
-    """Reads `source` and writes `nbytes_out` bytes, in the nearest ratio there is.
-
-    `there` is False for a bitmill from before the streams.
-    """
-
-    there = hasattr(_core, "stream")
+    """Reads `source` and writes `nbytes_out` bytes, in the nearest ratio there is."""
 
     def __init__(self, source: np.ndarray | None, nbytes_out: int, threads: int = 1) -> None:
         self._from = np.empty(0, np.uint8) if source is None else _bytes(source)
         self._to = np.ones(nbytes_out + 64, np.uint8)  # touched; and room to start at a line
         self._ratio, self._threads = nearest(self._from.nbytes, nbytes_out), threads
         self.name = describe(*self._ratio)
-        self.nbytes = self.run() if self.there else 0
+        self.nbytes = self.run()
 
     def run(self) -> int:
         """Move the bytes; how many they were, read and written."""
@@ -35,8 +30,6 @@ class Stream:
 
 class Ceiling:
     """Streams one after another: one for each time that a kernel goes over its data."""
-
-    there = Stream.there
 
     def __init__(self, *streams: Stream) -> None:
         self._streams = streams

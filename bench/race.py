@@ -42,7 +42,7 @@ class Racing:
         rate, and "x NAME": how many times as long as ours the rival NAME takes.
         """
         others: dict[str, Call] = {} if self.alone else dict(rivals or {})
-        stream = None if self.alone or ceiling is None or not ceiling.there else ceiling
+        stream = None if self.alone else ceiling
         if stream is not None:
             others[stream.name] = stream.run
         seconds: dict[str, list[float]] = {name: [] for name in others}

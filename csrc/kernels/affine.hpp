@@ -11,8 +11,7 @@ namespace {
 void affine_params(const Quantizer* q, const float* lo, const float* hi, int64_t count, Params out,
                    Counts* counts) {
   each_vector(count, [&](int64_t i, auto lanes) {
-    const int64_t n = count - i < 16 ? count - i : 16;
-    make_params(*q, {load(lo + i, lanes), load(hi + i, lanes)}, out, i, lanes, n, counts);
+    make_params(*q, {load(lo + i, lanes), load(hi + i, lanes)}, out, i, lanes, counts);
   });
 }
 
@@ -82,7 +81,7 @@ BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
   return i;
 }
 
-// For blocks in which a scale has no reciprocal.
+// For blocks in which a scale has no reciprocal, and codes of two bytes.
 template <class T, class Code>
 BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
                                   const Stored& stored, Code* codes, Ahead& ahead) {
@@ -95,14 +94,16 @@ BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Gr
 template <class Encode, class T, class Code>
 void encode_groups(const T* x, int64_t n, int64_t group, const Groups& groups, const Stored& stored,
                    Code* codes, Ahead& ahead) {
-  if (groups.divides || sizeof(Code) == 2)
-    return divide_groups(x, n, group, groups, stored, codes, ahead);
-  int64_t done = 0, g = 0;
-  if constexpr (sizeof(Code) == 1) {
-    if (group == 32) done = encode_pairs<Encode>(x, n, groups, stored, codes, ahead), g = done / 32;
-    for (; done < n; done += group, ++g)
-      encode_span<Encode>(x + done, least(n - done, group), groups, g, stored, codes + done, ahead);
-  }
+  if constexpr (sizeof(Code) == 1)
+    if (!groups.divides) {
+      int64_t done = 0;
+      if (group == 32) done = encode_pairs<Encode>(x, n, groups, stored, codes, ahead);
+      for (int64_t g = done / group; done < n; done += group, ++g)
+        encode_span<Encode>(x + done, least(n - done, group), groups, g, stored, codes + done,
+                            ahead);
+      return;
+    }
+  divide_groups(x, n, group, groups, stored, codes, ahead);
 }
 
 // The same for any number of values: whole groups, or one long one.

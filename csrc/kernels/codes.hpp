@@ -10,8 +10,6 @@ namespace {
 
 constexpr int64_t kChunk = 2048; // codes at a time: at most 8 KiB of float32 input, in L1
 
-BITMILL_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Codes of one or two bytes, as they are.
 template <class Code_> class PlainCodes {
  public:

@@ -13,8 +13,7 @@ constexpr int kRows = 4;
 
 // visit(first row, number of rows) for all rows, kRows at a time.
 template <class Visit> BITMILL_INLINE void each_rows(int64_t rows, Visit visit) {
-  for (int64_t row = 0; row < rows; row += kRows)
-    visit(row, rows - row < kRows ? rows - row : kRows);
+  for (int64_t row = 0; row < rows; row += kRows) visit(row, least(rows - row, kRows));
 }
 
 // Outputs of kRows rows, side by side.
@@ -42,10 +41,10 @@ BITMILL_INLINE Steps steps_at(const Quantizer& q, ColumnParams p, int64_t i, Lan
           sub(load_i32(p.zero_point + i, lanes), splat(q.qmin))};
 }
 
-// Columns i ... i + 15 of kRows rows at once.
+// 16 columns of kRows rows at once.
 template <class Encode, class T>
-BITMILL_INLINE void encode_rows(const T* x, int64_t row_step, const Steps& steps,
-                                const Stored& stored, uint8_t* const* to, int64_t i) {
+BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Steps& steps,
+                                 const Stored& stored, uint8_t* const* to, int64_t i) {
   const Encode encode(steps, stored.top);
   const auto shifted = [&](int64_t row) {
     prefetch_ahead(x + row * row_step, 16 * (int64_t)sizeof(T));
@@ -65,13 +64,13 @@ BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns
     const T* from = x + row * c.row_step;
     RowLines<Code> out(codes + row * c.row_step, c.row_step, c.streams);
     for (int64_t col = 0; col < c.cols; col += kPiece) {
-      const int64_t n = c.cols - col < kPiece ? c.cols - col : kPiece;
+      const int64_t n = least(c.cols - col, kPiece);
       out.piece(rows, n, [&] {
         int64_t i = 0;
         if constexpr (sizeof(Code) == 1)
           for (; rows == kRows && i + 16 <= n; i += 16)
-            encode_rows<Encode>(from + col + i, c.row_step, steps_at(q, given, col + i, Whole()),
-                                stored, out.to, i);
+            encode_block<Encode>(from + col + i, c.row_step, steps_at(q, given, col + i, Whole()),
+                                 stored, out.to, i);
         each_vector(n - i, [&](int64_t k, auto lanes) {
           const Steps steps = steps_at(q, given, col + i + k, lanes);
           for (int64_t r = 0; r < rows; ++r) {
@@ -113,7 +112,7 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
     const Code* from = codes + row * c.row_step;
     RowLines<T> out(to + row * c.row_step, c.row_step, c.streams);
     for (int64_t col = 0; col < c.cols; col += kPiece) {
-      const int64_t n = c.cols - col < kPiece ? c.cols - col : kPiece;
+      const int64_t n = least(c.cols - col, kPiece);
       for (int64_t r = 0; r < rows; ++r)
         prefetch_ahead(from + r * c.row_step + col, n * (int64_t)sizeof(Code));
       out.piece(rows, n, [&] {

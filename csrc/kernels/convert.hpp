@@ -11,7 +11,7 @@ BITMILL_INLINE void convert_run(const From* x, int64_t count, bool streams, To* 
   constexpr int64_t kStep = Lines::kStep / (int64_t)sizeof(To);
   Lines lines(out, streams);
   while (count > 0) {
-    const int64_t n = count < kStep ? count : kStep;
+    const int64_t n = least(count, kStep);
     To* to = (To*)lines.room();
     each_vector(n, [&](int64_t i, auto lanes) {
       prefetch_ahead(x + i, 16 * (int64_t)sizeof(From));

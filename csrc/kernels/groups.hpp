@@ -6,13 +6,14 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Whether one of the first n scales is out of bounds for its reciprocal.
-BITMILL_INLINE bool has_unusual(f32x16 scale, int64_t n) {
+// Whether a scale is out of bounds for its reciprocal.
+template <class Lanes> BITMILL_INLINE bool has_unusual(f32x16 scale, Lanes lanes) {
   const i32x16 least = bits_of(splat(kLeastScale)), most = bits_of(splat(kMostScale));
   const i32x16 size = magnitude(scale), within = min(max(size, least), most);
-  return (~sign_bits(equal(size, within)) & ((1u << n) - 1)) != 0;
+  return (sign_bits(equal(size, within)) & lane_bits(lanes)) != lane_bits(lanes);
 }
 
+// Up to kMost groups.
 struct Groups {
   static constexpr int64_t kMost = 64;
 
@@ -21,11 +22,12 @@ struct Groups {
   alignas(64) int32_t shift[kMost];
   bool divides = false; // some scale is out of bounds for its reciprocal
 
-  // Groups i ... i + 15, of which n are there.
-  BITMILL_INLINE void set(const Quantizer& q, int64_t i, const Made& made, int64_t n) {
+  // Groups from i on, as many as there are lanes.
+  template <class Lanes>
+  BITMILL_INLINE void set(const Quantizer& q, int64_t i, const Made& made, Lanes lanes) {
     set_usual(q, i, made);
     store(offset + i, made.offset);
-    divides |= has_unusual(made.scale, n);
+    divides |= has_unusual(made.scale, lanes);
   }
   // The same for scales that have reciprocals, and no offset.
   BITMILL_INLINE void set_usual(const Quantizer& q, int64_t i, const Made& made) {
@@ -49,14 +51,14 @@ BITMILL_INLINE Want wanted_by(const Quantizer& q) {
 // nothing was, and nothing is to be counted.
 template <class Lanes>
 BITMILL_INLINE bool fit_usual(const Quantizer& q, const Ranges& r, Params out, int64_t at,
-                              Lanes lanes, int64_t count, Groups& groups, int64_t i) {
+                              Lanes lanes, Groups& groups, int64_t i) {
   if (q.rule == kOffset) return false;
   // The value of largest magnitude may hide a NaN.
-  if (q.rule == kSignedMax && has_unusual(sub(r.hi, r.lo), count)) return false;
+  if (q.rule == kSignedMax && has_unusual(sub(r.hi, r.lo), lanes)) return false;
   const Quotient quotient = quotient_of(q, r.lo, r.hi);
   const f32x16 exact = div(quotient.span, splat(quotient.divisor));
   Made made = {as_stored(exact, q.scales), splat(0.0f), splat(0)};
-  if (has_unusual(made.scale, count)) return false;
+  if (has_unusual(made.scale, lanes)) return false;
   store_floats(out.scale, at, made.scale, q.scales, lanes);
   if (q.rule == kAsymmetric) {
     made.zero_point = zero_point_of(q, r.lo, made.scale);
@@ -69,22 +71,22 @@ BITMILL_INLINE bool fit_usual(const Quantizer& q, const Ranges& r, Params out, i
 // Parameters of any ranges. One that is not finite is counted and taken for 0 ... 0.
 template <class Lanes>
 BITMILL_SELDOM void fit_unusual(const Quantizer& q, Ranges r, Params out, int64_t at, Lanes lanes,
-                                int64_t count, Groups& groups, int64_t i, Counts* counts) {
+                                Groups& groups, int64_t i, Counts* counts) {
   const i32x16 low = not_finite(r.lo), bad = select(low, low, not_finite(r.hi));
-  counts->nonfinite += count_lanes(bad, count);
+  counts->nonfinite += count_lanes(bad, lanes);
   r.lo = select(bad, splat(0.0f), r.lo);
   r.hi = select(bad, splat(0.0f), r.hi);
-  groups.set(q, i, make_params(q, r, out, at, lanes, count, counts), count);
+  groups.set(q, i, make_params(q, r, out, at, lanes, counts), lanes);
 }
 
 // At most 16 groups of the values at x, `values` in all.
 template <class T, class Lanes>
 BITMILL_INLINE void fit_lanes(const Quantizer& q, const T* x, int64_t values, int64_t group,
-                              Params out, int64_t at, Lanes lanes, int64_t count, Groups& groups,
-                              int64_t i, Counts* counts) {
+                              Params out, int64_t at, Lanes lanes, Groups& groups, int64_t i,
+                              Counts* counts) {
   const Ranges r = ranges_of(x, values, group, wanted_by(q));
-  if (!fit_usual(q, r, out, at, lanes, count, groups, i))
-    fit_unusual(q, r, out, at, lanes, count, groups, i, counts);
+  if (!fit_usual(q, r, out, at, lanes, groups, i))
+    fit_unusual(q, r, out, at, lanes, groups, i, counts);
 }
 
 // The groups of the values at x, n in all.
@@ -94,11 +96,8 @@ void fit_groups(const Quantizer& q, const T* x, int64_t n, int64_t group, Params
   groups.divides = false;
   int64_t i = 0;
   for (; n >= 16 * group; i += 16, x += 16 * group, n -= 16 * group)
-    fit_lanes(q, x, 16 * group, group, out, at + i, Whole(), 16, groups, i, counts);
-  if (n > 0) {
-    const int64_t count = (n - 1) / group + 1;
-    fit_lanes(q, x, n, group, out, at + i, count, count, groups, i, counts);
-  }
+    fit_lanes(q, x, 16 * group, group, out, at + i, Whole(), groups, i, counts);
+  if (n > 0) fit_lanes(q, x, n, group, out, at + i, (n - 1) / group + 1, groups, i, counts);
 }
 
 // The same for groups whose parameters are given, `count` of them from index `at` on.
@@ -106,12 +105,11 @@ inline void load_groups(const Quantizer& q, Params given, int64_t at, int64_t co
                         Groups& groups) {
   groups.divides = false;
   for (int64_t i = 0; i < count; i += 16) {
-    const int64_t n = count - i < 16 ? count - i : 16;
-    with_lanes(n, [&](auto lanes) {
+    with_lanes(least(count - i, 16), [&](auto lanes) {
       Made made = {load_floats(given.scale, at + i, q.scales, lanes), splat(0.0f), splat(0)};
       if (given.offset) made.offset = load_floats(given.offset, at + i, q.scales, lanes);
       if (given.zero_point) made.zero_point = load_zero_points(q, given.zero_point, at + i, lanes);
-      groups.set(q, i, made, n);
+      groups.set(q, i, made, lanes);
     });
   }
 }

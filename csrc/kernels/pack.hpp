@@ -55,7 +55,7 @@ void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* 
   Lines lines(out, block.streams);
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = left < kStep ? left : kStep;
+      const int64_t n = least(left, kStep);
       int64_t i = 0;
       for (; i + 64 <= n; i += 64) {
         prefetch_ahead(codes + i, 64);
@@ -82,7 +82,7 @@ template <int B> void unpack(const uint32_t* packed, Block block, uint8_t bias, 
   Lines lines(out, block.streams);
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = left < kStep ? left : kStep;
+      const int64_t n = least(left, kStep);
       uint8_t* to = (uint8_t*)lines.room();
       unpack_run<B>(packed, n, to);
       int64_t i = 0;

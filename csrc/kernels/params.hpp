@@ -61,11 +61,14 @@ BITMILL_INLINE int32_t load_zero_point(const Quantizer& q, const void* p, int64_
   return q.wide_zero_point() ? get((const uint16_t*)p + i) : get((const uint8_t*)p + i);
 }
 
-// Lanes that hold no group never count.
-BITMILL_INLINE int64_t count_lanes(i32x16 mask, int64_t lanes) {
-  uint32_t bits = sign_bits(mask) & ((1u << lanes) - 1);
+// One bit for each lane that holds a group; others never count.
+template <class Lanes> BITMILL_INLINE uint32_t lane_bits(Lanes lanes) {
+  return (1u << lane_count(lanes)) - 1;
+}
+template <class Lanes> BITMILL_INLINE int64_t count_lanes(i32x16 mask, Lanes lanes) {
   int64_t count = 0;
-  for (; bits; bits &= bits - 1) ++count; // seldom any
+  for (uint32_t bits = sign_bits(mask) & lane_bits(lanes); bits; bits &= bits - 1)
+    ++count; // seldom any
   return count;
 }
 BITMILL_INLINE f32x16 select(i32x16 mask, f32x16 a, f32x16 b) {
@@ -100,9 +103,9 @@ struct Made {
   i32x16 zero_point;
 };
 
-// Parameters of `n` groups, stored from index `at` on. Ranges are finite.
+// Parameters of as many groups as there are lanes, stored from index `at` on. Ranges are finite.
 template <class Lanes>
-Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes lanes, int64_t n,
+Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes lanes,
                  Counts* counts) {
   if (q.rule == kAsymmetric) {
     range.lo = min(range.lo, splat(0.0f));
@@ -117,7 +120,7 @@ Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes
   const f32x16 raised = float_of(xor_(bits_of(splat(smallest(q.scales))), sign));
   const f32x16 scale = select(empty, splat(1.0f), select(is_zero(rounded), raised, rounded));
   // As masks, 0 is greater than -1: rounded to zero, though the span is not.
-  counts->underflowed += count_lanes(greater(empty, is_zero(rounded)), n);
+  counts->underflowed += count_lanes(greater(empty, is_zero(rounded)), lanes);
   i32x16 overflow = not_finite(scale);
   Made made = {scale, splat(0.0f), splat(0)};
   store_floats(out.scale, at, scale, q.scales, lanes);
@@ -130,7 +133,7 @@ Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes
     overflow = select(overflow, overflow, not_finite(made.offset));
     made.scale = select(empty, splat(float_of(0x7f800000u)), scale);
   }
-  counts->overflowed += count_lanes(overflow, n);
+  counts->overflowed += count_lanes(overflow, lanes);
   return made;
 }
 

@@ -13,20 +13,16 @@ BITMILL_INLINE f32x16 negate(f32x16 x) {
   return float_of(xor_(bits_of(x), splat((int32_t)0x80000000)));
 }
 
-// What is kept of the values seen, lane by lane. add(x) takes kStep values, add4(x) four times as many,
-// which are compared among themselves first: so one accumulator is enough to keep the CPU busy.
+// What is known of the values seen, lane by lane: made of kStep values, or of none, and merged.
 
 // The bits of max |x|.
 template <class T> struct AbsMax {
   static constexpr int64_t kStep = 16;
   i32x16 most;
 
-  BITMILL_INLINE explicit AbsMax(const T*) : most(splat(0)) {}
-  static BITMILL_INLINE i32x16 at(const T* x) { return magnitude(load(x)); }
-  BITMILL_INLINE void add(const T* x) { most = max(most, at(x)); }
-  BITMILL_INLINE void add4(const T* x) {
-    most = max(most, max(max(at(x), at(x + 16)), max(at(x + 32), at(x + 48))));
-  }
+  BITMILL_INLINE AbsMax() : most(splat(0)) {}
+  BITMILL_INLINE explicit AbsMax(const T* x) : most(magnitude(load(x))) {}
+  BITMILL_INLINE void merge(const AbsMax& other) { most = max(most, other.most); }
   BITMILL_INLINE i32x16 bits() const { return most; }
 };
 
@@ -35,13 +31,9 @@ template <class T> struct AbsMax16 {
   static constexpr int64_t kStep = 32;
   u8x64 most;
 
-  BITMILL_INLINE explicit AbsMax16(const T*) : most(splat_u8(0)) {}
-  static BITMILL_INLINE u8x64 at(const T* x) { return and_(load_bytes(x), splat_u16(0x7fff)); }
-  BITMILL_INLINE void add(const T* x) { most = max_u16(most, at(x)); }
-  BITMILL_INLINE void add4(const T* x) {
-    const u8x64 low = max_u16(at(x), at(x + 32)), high = max_u16(at(x + 64), at(x + 96));
-    most = max_u16(most, max_u16(low, high));
-  }
+  BITMILL_INLINE AbsMax16() : most(splat_u8(0)) {}
+  BITMILL_INLINE explicit AbsMax16(const T* x) : most(and_(load_bytes(x), splat_u16(0x7fff))) {}
+  BITMILL_INLINE void merge(const AbsMax16& other) { most = max_u16(most, other.most); }
   BITMILL_INLINE i32x16 bits() const {
     return max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most)));
   }
@@ -66,18 +58,12 @@ template <class T, bool kNear> struct MinMax {
   static constexpr int64_t kStep = 16;
   Extremes e;
 
-  BITMILL_INLINE explicit MinMax(const T* x) {
-    e.most = e.far = e.near = bits_of(splat(widen(get(x))));
-  }
-  BITMILL_INLINE void add(const T* x) { merge(bits_of(load(x)), bits_of(load(x))); }
-  BITMILL_INLINE void add4(const T* x) {
-    merge(bits_of(load(x)), bits_of(load(x + 16)));
-    merge(bits_of(load(x + 32)), bits_of(load(x + 48)));
-  }
-  BITMILL_INLINE void merge(i32x16 a, i32x16 b) {
-    e.most = max(e.most, max(a, b));
-    e.far = max_u32(e.far, max_u32(a, b));
-    if (kNear) e.near = min(e.near, min(a, b));
+  BITMILL_INLINE MinMax() : e{splat((int32_t)0x80000000), splat(0), splat(0x7fffffff)} {}
+  BITMILL_INLINE explicit MinMax(const T* x) { e.most = e.far = e.near = bits_of(load(x)); }
+  BITMILL_INLINE void merge(const MinMax& other) {
+    e.most = max(e.most, other.e.most);
+    e.far = max_u32(e.far, other.e.far);
+    if (kNear) e.near = min(e.near, other.e.near);
   }
   BITMILL_INLINE Extremes bits() const { return e; }
 };
@@ -86,16 +72,12 @@ template <class T, bool kNear> struct MinMax16 {
   static constexpr int64_t kStep = 32;
   u8x64 most, far, near;
 
-  BITMILL_INLINE explicit MinMax16(const T* x) { most = far = near = splat_u16(get(x).bits); }
-  BITMILL_INLINE void add(const T* x) { merge(load_bytes(x), load_bytes(x)); }
-  BITMILL_INLINE void add4(const T* x) {
-    merge(load_bytes(x), load_bytes(x + 32));
-    merge(load_bytes(x + 64), load_bytes(x + 96));
-  }
-  BITMILL_INLINE void merge(u8x64 a, u8x64 b) {
-    most = max_i16(most, max_i16(a, b));
-    far = max_u16(far, max_u16(a, b));
-    if (kNear) near = min_i16(near, min_i16(a, b));
+  BITMILL_INLINE MinMax16() : most(splat_u16(0x8000)), far(splat_u8(0)), near(splat_u16(0x7fff)) {}
+  BITMILL_INLINE explicit MinMax16(const T* x) { most = far = near = load_bytes(x); }
+  BITMILL_INLINE void merge(const MinMax16& other) {
+    most = max_i16(most, other.most);
+    far = max_u16(far, other.far);
+    if (kNear) near = min_i16(near, other.near);
   }
   BITMILL_INLINE Extremes bits() const { // widening keeps the order
     return {max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most))),
@@ -110,18 +92,26 @@ template <bool kNear> struct MinMax<bf16, kNear> : MinMax16<bf16, kNear> {
   using MinMax16<bf16, kNear>::MinMax16;
 };
 
-// What `Seen` finds in n >= 1 values. A last step that is not full is filled up with the first value,
-// which changes no extreme.
+template <class Seen> BITMILL_INLINE Seen merged(Seen a, const Seen& b) {
+  a.merge(b);
+  return a;
+}
+
+// What `Seen` knows of n >= 1 values. Four steps are merged among themselves first, so that the CPU does
+// not wait for one accumulator. A last step that is not full is filled up with the first value, which
+// changes nothing.
 template <class Seen, class T> BITMILL_INLINE auto range_bits(const T* x, int64_t n) {
   constexpr int64_t kStep = Seen::kStep;
-  Seen seen(x);
-  for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep) seen.add4(x);
-  for (; n >= kStep; x += kStep, n -= kStep) seen.add(x);
+  Seen seen;
+  for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep)
+    seen.merge(
+        merged(merged(Seen(x), Seen(x + kStep)), merged(Seen(x + 2 * kStep), Seen(x + 3 * kStep))));
+  for (; n >= kStep; x += kStep, n -= kStep) seen.merge(Seen(x));
   if (n > 0) {
     T last[kStep];
     for (T& value : last) value = get(x);
     memcpy(last, x, (size_t)n * sizeof(T));
-    seen.add(last);
+    seen.merge(Seen(last));
   }
   return seen.bits();
 }
@@ -137,12 +127,6 @@ enum Want { kMagnitudes, kWithZero, kRange };
 // -0.0 becomes +0.0.
 BITMILL_INLINE f32x16 no_negative_zero(i32x16 bits) { return add(float_of(bits), splat(0.0f)); }
 
-#if defined(BITMILL_ISA_SCALAR)
-constexpr bool kTakeApart = false;
-#else
-constexpr bool kTakeApart = true;
-#endif
-
 // keep(bits, lane) for what `Seen` finds in each group of n values; the number of groups. With `usual` the
 // usual sizes of groups are known to the compiler, which takes their loops apart.
 template <class Seen, bool usual, class T, class Keep>
@@ -151,9 +135,9 @@ BITMILL_INLINE int each_group(const T* x, int64_t n, int64_t group, Keep keep) {
   const auto whole = [&](int64_t size) {
     for (; n >= size; ++g, x += size, n -= size) keep(range_bits<Seen>(x, size), g);
   };
-  if (usual && kTakeApart && group == 32)
+  if (usual && kRegisters && group == 32)
     whole(32);
-  else if (usual && kTakeApart && group == 128)
+  else if (usual && kRegisters && group == 128)
     whole(128);
   else
     whole(group);
@@ -194,7 +178,7 @@ BITMILL_INLINE void each_ranges(const T* x, const Block& block, Want want, Use u
   int64_t at = 0;
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = left < 16 * block.group ? left : 16 * block.group;
+      const int64_t n = least(left, 16 * block.group);
       const int64_t groups = (n - 1) / block.group + 1;
       use(ranges_of(x, n, block.group, want), at, groups);
       x += n, left -= n, at += groups;

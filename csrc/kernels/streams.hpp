@@ -38,23 +38,27 @@ void stream(const void* x, void* out, int64_t steps, int lines_in, int lines_out
   }
 }
 
-// `steps` multiply-accumulates of a logical vector, a multiple of 12.
-void peak_fma_f32(int64_t steps, float* out) {
-  f32x16 sums[kAccumulators];
-  for (f32x16& sum : sums) sum = splat(0.0f);
-  const f32x16 a = splat(out[0]), b = splat(out[1]);
+// `steps` multiply-accumulates of a logical vector, a multiple of 12; the sum of them all.
+template <class Vector, class Step>
+BITMILL_INLINE Vector peak_run(int64_t steps, Vector zero, Step step) {
+  Vector sums[kAccumulators];
+  for (Vector& sum : sums) sum = zero;
   for (int64_t i = 0; i < steps; i += kAccumulators)
-    for (f32x16& sum : sums) sum = peak_fma(sum, a, b);
-  for (const f32x16& sum : sums) store(out, add(load(out), sum));
+    for (Vector& sum : sums) sum = step(sum);
+  for (int i = 1; i < kAccumulators; ++i) sums[0] = add(sums[0], sums[i]);
+  return sums[0];
+}
+
+void peak_fma_f32(int64_t steps, float* out) {
+  const f32x16 a = splat(out[0]), b = splat(out[1]);
+  store(out, peak_run(steps, splat(0.0f), [&](f32x16 sum) { return peak_fma(sum, a, b); }));
 }
 
 void peak_dot_u8i8(int64_t steps, int32_t* out) {
-  i32x16 sums[kAccumulators];
-  for (i32x16& sum : sums) sum = splat(0);
   const i32x16 a = splat(out[0]), b = splat(out[1]);
-  for (int64_t i = 0; i < steps; i += kAccumulators)
-    for (i32x16& sum : sums) sum = peak_dot(sum, a, b);
-  for (const i32x16& sum : sums) store((float*)out, float_of(add(load_i32(out), sum)));
+  const i32x16 sum =
+      peak_run(steps, splat(0), [&](i32x16 so_far) { return peak_dot(so_far, a, b); });
+  store((float*)out, float_of(sum));
 }
 
 } // namespace

@@ -123,11 +123,21 @@ BITMILL_INLINE void prefetch_ahead(const void* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) prefetch((const char*)p + kAhead + i);
 }
 
-// body(lanes) for the first `n` lanes, 1 ... 16. Without vectors, whole ones need no body of their own.
-template <class Body> BITMILL_INLINE void with_lanes(int64_t n, Body body) {
-#if !defined(BITMILL_ISA_SCALAR)
-  if (n == 16) return body(Whole());
+// Whether a whole vector has a body of its own: without registers that would only be more code.
+#if defined(BITMILL_ISA_SCALAR)
+constexpr bool kRegisters = false;
+#else
+constexpr bool kRegisters = true;
 #endif
+
+BITMILL_INLINE int64_t lane_count(Whole) { return 16; }
+BITMILL_INLINE int64_t lane_count(int64_t lanes) { return lanes; }
+BITMILL_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// body(lanes) for the first `n` lanes, 1 ... 16.
+template <class Body> BITMILL_INLINE void with_lanes(int64_t n, Body body) {
+  if constexpr (kRegisters)
+    if (n == 16) return body(Whole());
   body(n);
 }
 
@@ -135,11 +145,11 @@ template <class Body> BITMILL_INLINE void with_lanes(int64_t n, Body body) {
 // same arithmetic as the first.
 template <class Body> BITMILL_INLINE void each_vector(int64_t count, Body body) {
   int64_t i = 0;
-#if !defined(BITMILL_ISA_SCALAR)
-  for (; i + 16 <= count; i += 16) body(i, Whole());
-#else
-  for (; i + 16 <= count; i += 16) body(i, (int64_t)16);
-#endif
+  for (; i + 16 <= count; i += 16)
+    if constexpr (kRegisters)
+      body(i, Whole());
+    else
+      body(i, (int64_t)16);
   if (i < count) body(i, count - i);
 }
 
