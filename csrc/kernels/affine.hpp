@@ -25,12 +25,10 @@ BITMILL_INLINE void take_codes(const Quantizer& q, void* codes, bool streams, Us
 }
 template <class Use>
 BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Use use) {
-  if (q.bits)
-    take_codes<PackedCodes>(q, codes, streams, use);
-  else if (q.wide())
-    take_codes<PlainCodes<uint16_t>>(q, codes, streams, use);
+  if (q.wide())
+    take_codes<WideCodes>(q, codes, streams, use);
   else
-    take_codes<PlainCodes<uint8_t>>(q, codes, streams, use);
+    take_codes<ByteCodes>(q, codes, streams, use);
 }
 
 // Memory that is asked for while codes are made, since DRAM would idle: `lines` of 64 bytes, at least 2,
@@ -231,12 +229,11 @@ template <class T>
 void affine_decode(const Quantizer* q, const void* codes, Block block, Params given, void* out) {
   T* to = (T*)out;
   const bool is_signed = q->qmin < 0;
-  if (q->bits) return decode_rows<UnpackedCodes>(*q, codes, block, given, to);
   if (q->wide())
     return is_signed ? decode_rows<GivenCodes<int16_t>>(*q, codes, block, given, to)
                      : decode_rows<GivenCodes<uint16_t>>(*q, codes, block, given, to);
-  return is_signed ? decode_rows<GivenCodes<int8_t>>(*q, codes, block, given, to)
-                   : decode_rows<GivenCodes<uint8_t>>(*q, codes, block, given, to);
+  if (is_signed && !q->bits) return decode_rows<GivenCodes<int8_t>>(*q, codes, block, given, to);
+  decode_rows<GivenBytes>(*q, codes, block, given, to);
 }
 
 } // namespace

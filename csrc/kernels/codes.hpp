@@ -10,31 +10,20 @@ namespace {
 
 constexpr int64_t kChunk = 2048; // codes at a time: at most 8 KiB of float32 input, in L1
 
-// Codes of one or two bytes, as they are.
-template <class Code_> class PlainCodes {
- public:
-  using Code = Code_;
-
-  BITMILL_INLINE PlainCodes(const Quantizer&, void* codes, bool streams) : lines_(codes, streams) {}
-  // Where the next codes go, at most kChunk; give() says how many there were.
-  BITMILL_INLINE Code* room() { return (Code*)lines_.room(); }
-  BITMILL_INLINE void give(int64_t n) { lines_.advance(n * (int64_t)sizeof(Code)); }
-  BITMILL_INLINE void end_row() {}
-  BITMILL_INLINE void finish() { lines_.finish(); }
-
- private:
-  Lines lines_;
-};
-
-// One-byte codes on their way into words.
-class PackedCodes {
+// Codes of one byte, as they are or on their way into words: one class for both, so that whoever makes
+// codes is compiled once.
+class ByteCodes {
  public:
   using Code = uint8_t;
 
-  BITMILL_INLINE PackedCodes(const Quantizer& q, void* codes, bool streams)
-      : lines_(codes, streams), pack_(pack_run_of(q.bits)), bits_(q.bits) {}
-  BITMILL_INLINE uint8_t* room() { return buffer_ + held_; }
+  BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
+      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr), bits_(q.bits) {
+    packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
+  }
+  // Where the next codes go, at most kChunk; give() says how many there were.
+  BITMILL_INLINE uint8_t* room() { return pack_ ? buffer_ + held_ : (uint8_t*)lines_.room(); }
   BITMILL_INLINE void give(int64_t n) {
+    if (!pack_) return lines_.advance(n);
     held_ += n;
     const int64_t whole = held_ & -64;
     if (whole == 0) return;
@@ -50,15 +39,31 @@ class PackedCodes {
 
  private:
   BITMILL_INLINE void pack(int64_t n) {
-    pack_(buffer_, n, (uint32_t*)lines_.room());
+    pack_(buffer_, n, (uint32_t*)lines_.room(), &packer_);
     lines_.advance(words_of(n, bits_) * 4);
   }
 
   Lines lines_;
-  PackRun pack_;
+  PackRun pack_; // none: codes as they are
+  Packer packer_;
   int bits_;
   int64_t held_ = 0; // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
+};
+
+// Codes of two bytes, which are never packed.
+class WideCodes {
+ public:
+  using Code = uint16_t;
+
+  BITMILL_INLINE WideCodes(const Quantizer&, void* codes, bool streams) : lines_(codes, streams) {}
+  BITMILL_INLINE uint16_t* room() { return (uint16_t*)lines_.room(); }
+  BITMILL_INLINE void give(int64_t n) { lines_.advance(2 * n); }
+  BITMILL_INLINE void end_row() {}
+  BITMILL_INLINE void finish() { lines_.finish(); }
+
+ private:
+  Lines lines_;
 };
 
 // Codes to be read, of one or two bytes.
@@ -78,31 +83,36 @@ template <class Code> class GivenCodes {
   const Code* at_;
 };
 
-// One-byte codes out of words.
-class UnpackedCodes {
+// Unsigned codes of one byte, or out of words.
+class GivenBytes {
  public:
-  BITMILL_INLINE UnpackedCodes(const Quantizer& q, const void* codes, int64_t cols)
-      : words_((const uint32_t*)codes), unpack_(unpack_run_of(q.bits)), bits_(q.bits), cols_(cols) {
-  }
+  BITMILL_INLINE GivenBytes(const Quantizer& q, const void* codes, int64_t cols)
+      : given_(q, codes, cols), words_((const uint32_t*)codes),
+        unpack_(q.bits ? unpack_run_of(q.bits) : nullptr), bits_(q.bits), cols_(cols) {}
   BITMILL_INLINE void start_row() { row_left_ = cols_; }
   BITMILL_INLINE const uint8_t* next(int64_t* n) {
+    if (!unpack_) return given_.next(n);
     if (at_ == held_) refill();
     *n = least(*n, held_ - at_);
     return buffer_ + at_;
   }
-  BITMILL_INLINE void advance(int64_t n) { at_ += n; }
+  BITMILL_INLINE void advance(int64_t n) {
+    if (!unpack_) return given_.advance(n);
+    at_ += n;
+  }
 
  private:
   void refill() {
     held_ = least(row_left_, kChunk);
     row_left_ -= held_;
     at_ = 0;
-    unpack_(words_, held_, buffer_);
+    unpack_(words_, held_, buffer_, 0);
     words_ += words_of(held_, bits_);
   }
 
+  GivenCodes<uint8_t> given_;
   const uint32_t* words_;
-  UnpackRun unpack_;
+  UnpackRun unpack_; // none: codes as they are
   int bits_;
   int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
   alignas(64) uint8_t buffer_[kChunk];

@@ -390,67 +390,69 @@ BITMILL_INLINE __m256i shuffle(__m256i x, const ByteOrder& order) {
   return _mm256_shuffle_epi8(x, _mm256_load_si256((const __m256i*)order.at));
 }
 
-// join8 of bits.hpp in four 64-bit lanes, then the B bytes of two neighbours side by side. Stores of 16
-// bytes overlap, so they go to a buffer first.
-template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+// join8 of bits.hpp in four 64-bit lanes, then the B bytes of two neighbours side by side.
+template <int B> BITMILL_INLINE __m256i pack32(__m256i x) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
     for (int i = 0; i < 32; ++i)
       o.at[i] = (uint8_t)(i % 16 < 2 * B ? i % 16 / B * 8 + i % 16 % B : 0x80);
     return o;
   }();
+  x = select(field_mask<B, 16>(), x, _mm256_srli_epi64(x, 8 - B));
+  x = select(field_mask<B, 32>(), x, _mm256_srli_epi64(x, 16 - 2 * B));
+  x = select(field_mask<B, 64>(), x, _mm256_srli_epi64(x, 32 - 4 * B));
+  return shuffle(x, order);
+}
+// Stores of 16 bytes overlap, so they go to a buffer first.
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
+  const __m256i low = pack32<B>(codes.a), high = pack32<B>(codes.b);
   uint8_t buffer[6 * B + 16];
-  for (int half = 0; half < 2; ++half) {
-    __m256i x = _mm256_loadu_si256((const __m256i*)(codes + 32 * half));
-    x = select(field_mask<B, 16>(), x, _mm256_srli_epi64(x, 8 - B));
-    x = select(field_mask<B, 32>(), x, _mm256_srli_epi64(x, 16 - 2 * B));
-    x = select(field_mask<B, 64>(), x, _mm256_srli_epi64(x, 32 - 4 * B));
-    x = shuffle(x, order);
-    _mm_storeu_si128((__m128i*)(buffer + 4 * B * half), _mm256_castsi256_si128(x));
-    _mm_storeu_si128((__m128i*)(buffer + 4 * B * half + 2 * B), _mm256_extracti128_si256(x, 1));
-  }
+  _mm_storeu_si128((__m128i*)buffer, _mm256_castsi256_si128(low));
+  _mm_storeu_si128((__m128i*)(buffer + 2 * B), _mm256_extracti128_si256(low, 1));
+  _mm_storeu_si128((__m128i*)(buffer + 4 * B), _mm256_castsi256_si128(high));
+  _mm_storeu_si128((__m128i*)(buffer + 6 * B), _mm256_extracti128_si256(high, 1));
   memcpy(p, buffer, 8 * B);
 }
 
 // Pairs of bytes as a + 16 * b, by one multiplication, then the low bytes of those.
-template <> BITMILL_INLINE void pack64<4>(uint8_t* p, const uint8_t* codes) {
+template <> BITMILL_INLINE void pack64<4>(uint8_t* p, u8x64 codes) {
   const __m256i weights = _mm256_set1_epi16(0x1001);
-  const __m256i a = _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i*)codes), weights);
-  const __m256i b = _mm256_maddubs_epi16(_mm256_loadu_si256((const __m256i*)codes + 1), weights);
+  const __m256i a = _mm256_maddubs_epi16(codes.a, weights);
+  const __m256i b = _mm256_maddubs_epi16(codes.b, weights);
   _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
 }
 
-template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+// The B bytes of four groups of eight fields into 64-bit lanes, then split8 of bits.hpp.
+template <int B> BITMILL_INLINE __m256i unpack32(const uint8_t* p) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
     for (int i = 0; i < 32; ++i) o.at[i] = (uint8_t)(i % 8 < B ? i % 16 / 8 * B + i % 8 : 0x80);
     return o;
   }();
+  __m256i x = _mm256_set_m128i(_mm_loadu_si128((const __m128i*)(p + 2 * B)),
+                               _mm_loadu_si128((const __m128i*)p));
+  x = shuffle(x, order);
+  const __m256i m4 = field_mask<B, 64>(), m2 = field_mask<B, 32>(), m1 = field_mask<B, 16>();
+  x = _mm256_or_si256(_mm256_and_si256(m4, x),
+                      _mm256_slli_epi64(_mm256_andnot_si256(m4, x), 32 - 4 * B));
+  x = _mm256_or_si256(_mm256_and_si256(m2, x),
+                      _mm256_slli_epi64(_mm256_andnot_si256(m2, x), 16 - 2 * B));
+  return _mm256_or_si256(_mm256_and_si256(m1, x),
+                         _mm256_slli_epi64(_mm256_andnot_si256(m1, x), 8 - B));
+}
+template <int B> BITMILL_INLINE u8x64 unpack64(const uint8_t* p) {
   uint8_t buffer[6 * B + 16];
   memcpy(buffer, p, 8 * B);
-  for (int half = 0; half < 2; ++half) {
-    const uint8_t* from = buffer + 4 * B * half;
-    __m256i x = _mm256_set_m128i(_mm_loadu_si128((const __m128i*)(from + 2 * B)),
-                                 _mm_loadu_si128((const __m128i*)from));
-    x = shuffle(x, order);
-    const __m256i m4 = field_mask<B, 64>(), m2 = field_mask<B, 32>(), m1 = field_mask<B, 16>();
-    x = _mm256_or_si256(_mm256_and_si256(m4, x),
-                        _mm256_slli_epi64(_mm256_andnot_si256(m4, x), 32 - 4 * B));
-    x = _mm256_or_si256(_mm256_and_si256(m2, x),
-                        _mm256_slli_epi64(_mm256_andnot_si256(m2, x), 16 - 2 * B));
-    x = _mm256_or_si256(_mm256_and_si256(m1, x),
-                        _mm256_slli_epi64(_mm256_andnot_si256(m1, x), 8 - B));
-    _mm256_storeu_si256((__m256i*)(codes + 32 * half), x);
-  }
+  return {unpack32<B>(buffer), unpack32<B>(buffer + 4 * B)};
 }
 
 // Low and high fields of each byte side by side.
-template <> BITMILL_INLINE void unpack64<4>(uint8_t* codes, const uint8_t* p) {
+template <> BITMILL_INLINE u8x64 unpack64<4>(const uint8_t* p) {
   const __m256i x = _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i*)p), 0xd8);
-  const __m256i low = _mm256_set1_epi8(15);
-  const __m256i a = _mm256_and_si256(x, low), b = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
-  _mm256_storeu_si256((__m256i*)codes, _mm256_unpacklo_epi8(a, b));
-  _mm256_storeu_si256((__m256i*)codes + 1, _mm256_unpackhi_epi8(a, b));
+  const __m256i fields = _mm256_set1_epi8(15);
+  const __m256i low = _mm256_and_si256(x, fields);
+  const __m256i high = _mm256_and_si256(_mm256_srli_epi16(x, 4), fields);
+  return {_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)};
 }
 
 } // namespace

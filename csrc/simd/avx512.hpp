@@ -294,7 +294,7 @@ struct ByteOrder {
 };
 
 // join8 of bits.hpp in eight 64-bit lanes, then the B bytes of each lane side by side.
-template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
     for (int i = 0; i < 8 * B; ++i) o.at[i] = (uint8_t)(i / B * 8 + i % B);
@@ -303,7 +303,7 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
   const __m512i m1 = _mm512_set1_epi64((int64_t)low_bits(B, 16));
   const __m512i m2 = _mm512_set1_epi64((int64_t)low_bits(2 * B, 32));
   const __m512i m4 = _mm512_set1_epi64((int64_t)low_bits(4 * B, 64));
-  __m512i x = _mm512_loadu_si512(codes);
+  __m512i x = codes.v;
   x = _mm512_ternarylogic_epi64(m1, x, _mm512_srli_epi64(x, 8 - B), kSelect);
   x = _mm512_ternarylogic_epi64(m2, x, _mm512_srli_epi64(x, 16 - 2 * B), kSelect);
   x = _mm512_ternarylogic_epi64(m4, x, _mm512_srli_epi64(x, 32 - 4 * B), kSelect);
@@ -312,7 +312,7 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
 }
 
 // The B bytes of each group of eight fields into a 64-bit lane, then the eight fields by one shift.
-template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+template <int B> BITMILL_INLINE u8x64 unpack64(const uint8_t* p) {
   static constexpr ByteOrder order = [] {
     ByteOrder o{};
     for (int i = 0; i < 64; ++i) o.at[i] = (uint8_t)((i / 8 * B + i % 8) & 63);
@@ -326,8 +326,7 @@ template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) 
   __m512i x = _mm512_maskz_loadu_epi8(~(uint64_t)0 >> (64 - 8 * B), p);
   x = _mm512_permutexvar_epi8(_mm512_load_si512(order.at), x);
   x = _mm512_multishift_epi64_epi8(_mm512_load_si512(shifts.at), x);
-  x = _mm512_and_si512(x, _mm512_set1_epi8((char)((1 << B) - 1)));
-  _mm512_storeu_si512(codes, x);
+  return {_mm512_and_si512(x, _mm512_set1_epi8((char)((1 << B) - 1)))};
 }
 
 } // namespace

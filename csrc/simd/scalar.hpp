@@ -247,17 +247,17 @@ BITMILL_INLINE i32x16 reduce_min_each(const i32x16* v) {
   return r;
 }
 
-template <int B> BITMILL_INLINE void pack64(uint8_t* p, const uint8_t* codes) {
+template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
   uint64_t x[8];
-  memcpy(x, codes, 64);
+  memcpy(x, &codes, 64);
   for (int i = 0; i < 8; ++i) x[i] = join8<B>(x[i]);
   for (int i = 0; i < 8; ++i) memcpy(p + i * B, &x[i], B);
 }
-template <int B> BITMILL_INLINE void unpack64(uint8_t* codes, const uint8_t* p) {
+template <int B> BITMILL_INLINE u8x64 unpack64(const uint8_t* p) {
   uint64_t x[8] = {};
   for (int i = 0; i < 8; ++i) memcpy(&x[i], p + i * B, B);
   for (int i = 0; i < 8; ++i) x[i] = split8<B>(x[i]);
-  memcpy(codes, x, 64);
+  return load_bytes(x);
 }
 
 } // namespace

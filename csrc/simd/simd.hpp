@@ -48,9 +48,9 @@
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
 //   reduce_add reduce_max        over all lanes of an f64x16, in the tree 8+8, 4+4, 2+2, 1+1
-//   pack64<B>(p, codes)          64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
+//   pack64<B>(p, v)              64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
-//   unpack64<B>(codes, p)        the reverse
+//   unpack64<B>(p)               the reverse
 //
 // Every verb may touch any address: nothing is assumed about alignment.
 #pragma once
