@@ -88,9 +88,9 @@ struct Counts {
   int64_t nonfinite, overflowed, underflowed;
 };
 
-// Sums over at most 4,096 pairs (N9), and the largest |x - y|.
+// Sums over at most 4,096 pairs (N9), and the largest (x - y)^2.
 struct BlockSums {
-  double xx, yy, xy, dd, max_abs;
+  double xx, yy, xy, dd, max_dd;
 };
 
 // The families of kernels: name of the table's type, of the table.

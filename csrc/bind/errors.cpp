@@ -2,6 +2,7 @@
 // Binding of the error sums: blocks in parallel, then their sums in index order.
 #include "bind.hpp"
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 namespace bitmill::bind {
@@ -10,7 +11,7 @@ namespace {
 constexpr int64_t kBlock = 4096;
 
 BlockSums sum_of(const BlockSums& a, const BlockSums& b) {
-  return {a.xx + b.xx, a.yy + b.yy, a.xy + b.xy, a.dd + b.dd, std::max(a.max_abs, b.max_abs)};
+  return {a.xx + b.xx, a.yy + b.yy, a.xy + b.xy, a.dd + b.dd, std::max(a.max_dd, b.max_dd)};
 }
 
 // `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs.
@@ -32,7 +33,9 @@ void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, 
     for (int64_t row = 0; row < rows; ++row) {
       BlockSums sum{};
       for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum = sum_of(sum, blocks[i]);
-      const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, sum.max_abs};
+      // The root of a rounded square is the number again, to the bit: differences of floats have
+      // squares that are far from overflow and underflow.
+      const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, std::sqrt(sum.max_dd)};
       for (int64_t k = 0; k < 5; ++k) to[k * rows + row] = values[k];
     }
   });

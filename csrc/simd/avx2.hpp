@@ -12,8 +12,8 @@ struct f32x16 {
 struct i32x16 {
   __m256i a, b;
 };
-struct f64x16 {
-  __m256d a, b, c, d;
+struct f64x8 {
+  __m256d a, b;
 };
 struct u8x64 {
   __m256i a, b;
@@ -51,11 +51,19 @@ template <class T> BITMILL_INLINE f32x16 load(const T* p, int64_t n) {
   return load(Padded<T>(p, n).at);
 }
 
-BITMILL_INLINE f64x16 to_f64(f32x16 x) {
-  return {
-      _mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
-      _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
+BITMILL_INLINE f64x8 to_f64(__m256 x) {
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
 }
+BITMILL_INLINE f64x8 load_f64(const float* p) {
+  return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
+BITMILL_INLINE f64x8 load_f64(const f16* p) {
+  return to_f64(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)));
+}
+BITMILL_INLINE f64x8 load_f64(const bf16* p) {
+  return to_f64(from_bf16(_mm_loadu_si128((const __m128i*)p)));
+}
+BITMILL_INLINE f64x8 load_f64(const double* p) { return to_f64(from_f64(p)); }
 // The low halves of 16 lanes, in order.
 BITMILL_INLINE __m256i low_halves(__m256i a, __m256i b) {
   const __m256i low = _mm256_set1_epi32(0xffff);
@@ -83,11 +91,11 @@ BITMILL_INLINE void store(bf16* p, f32x16 x) {
   _mm256_storeu_si256((__m256i*)p, low_halves(to_bf16_lanes(x.a), to_bf16_lanes(x.b)));
 }
 BITMILL_INLINE void store(double* p, f32x16 x) {
-  const f64x16 wide = to_f64(x);
-  _mm256_storeu_pd(p, wide.a);
-  _mm256_storeu_pd(p + 4, wide.b);
-  _mm256_storeu_pd(p + 8, wide.c);
-  _mm256_storeu_pd(p + 12, wide.d);
+  const f64x8 low = to_f64(x.a), high = to_f64(x.b);
+  _mm256_storeu_pd(p, low.a);
+  _mm256_storeu_pd(p + 4, low.b);
+  _mm256_storeu_pd(p + 8, high.a);
+  _mm256_storeu_pd(p + 12, high.b);
 }
 template <class T> BITMILL_INLINE void store(T* p, f32x16 x, int64_t n) {
   T all[16];
@@ -169,6 +177,10 @@ BITMILL_BOTH(f32x16, mul, _mm256_mul_ps)
 BITMILL_BOTH(f32x16, div, _mm256_div_ps)
 BITMILL_BOTH(f32x16, min, _mm256_min_ps)
 BITMILL_BOTH(f32x16, max, _mm256_max_ps)
+BITMILL_BOTH(f64x8, add, _mm256_add_pd)
+BITMILL_BOTH(f64x8, sub, _mm256_sub_pd)
+BITMILL_BOTH(f64x8, mul, _mm256_mul_pd)
+BITMILL_BOTH(f64x8, max, _mm256_max_pd)
 BITMILL_BOTH(i32x16, add, _mm256_add_epi32)
 BITMILL_BOTH(i32x16, sub, _mm256_sub_epi32)
 BITMILL_BOTH(i32x16, min, _mm256_min_epi32)
@@ -186,6 +198,11 @@ BITMILL_BOTH(u8x64, max_u16, _mm256_max_epu16)
 BITMILL_BOTH(u8x64, max_i16, _mm256_max_epi16)
 BITMILL_BOTH(u8x64, min_i16, _mm256_min_epi16)
 #undef BITMILL_BOTH
+
+BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 x, f64x8 y) {
+  return {_mm256_fmadd_pd(x.a, y.a, sum.a), _mm256_fmadd_pd(x.b, y.b, sum.b)};
+}
+BITMILL_INLINE f64x8 splat_f64(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 
 BITMILL_INLINE i32x16 greater(f32x16 x, f32x16 y) {
   return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)),
@@ -220,32 +237,6 @@ BITMILL_INLINE f32x16 to_f32(i32x16 x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }
 
-// One verb on the four registers of a double vector.
-#define BITMILL_FOUR(verb, instruction)                                                            \
-  BITMILL_INLINE f64x16 verb(f64x16 x, f64x16 y) {                                                 \
-    return {instruction(x.a, y.a), instruction(x.b, y.b), instruction(x.c, y.c),                   \
-            instruction(x.d, y.d)};                                                                \
-  }
-BITMILL_FOUR(add, _mm256_add_pd)
-BITMILL_FOUR(sub, _mm256_sub_pd)
-BITMILL_FOUR(mul, _mm256_mul_pd)
-BITMILL_FOUR(max, _mm256_max_pd)
-#undef BITMILL_FOUR
-
-BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 x, f64x16 y) {
-  return {_mm256_fmadd_pd(x.a, y.a, sum.a), _mm256_fmadd_pd(x.b, y.b, sum.b),
-          _mm256_fmadd_pd(x.c, y.c, sum.c), _mm256_fmadd_pd(x.d, y.d, sum.d)};
-}
-BITMILL_INLINE f64x16 splat_f64(double x) {
-  const __m256d v = _mm256_set1_pd(x);
-  return {v, v, v, v};
-}
-BITMILL_INLINE f64x16 abs(f64x16 x) {
-  const __m256d sign = _mm256_set1_pd(-0.0);
-  return {_mm256_andnot_pd(sign, x.a), _mm256_andnot_pd(sign, x.b), _mm256_andnot_pd(sign, x.c),
-          _mm256_andnot_pd(sign, x.d)};
-}
-
 BITMILL_INLINE int32_t reduce_max(i32x16 x) {
   const __m256i eight = _mm256_max_epi32(x.a, x.b);
   __m128i r = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
@@ -258,14 +249,13 @@ BITMILL_INLINE int32_t reduce_min(i32x16 x) {
   r = _mm_min_epi32(r, _mm_shuffle_epi32(r, 0x4e));
   return _mm_cvtsi128_si32(_mm_min_epi32(r, _mm_shuffle_epi32(r, 0xb1)));
 }
-BITMILL_INLINE double reduce_max(f64x16 x) {
-  const __m256d four = _mm256_max_pd(_mm256_max_pd(x.a, x.c), _mm256_max_pd(x.b, x.d));
+BITMILL_INLINE double reduce_max(f64x8 x) {
+  const __m256d four = _mm256_max_pd(x.a, x.b);
   const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
 }
-BITMILL_INLINE double reduce_add(f64x16 x) { // lanes 0-7 are a, b; lanes 8-15 are c, d
-  const __m256d low = _mm256_add_pd(x.a, x.c), high = _mm256_add_pd(x.b, x.d);
-  const __m256d four = _mm256_add_pd(low, high);
+BITMILL_INLINE double reduce_add(f64x8 x) {
+  const __m256d four = _mm256_add_pd(x.a, x.b);
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }

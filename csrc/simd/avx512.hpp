@@ -10,9 +10,7 @@ using f32x16 = __m512;
 struct i32x16 { // its own type, so that integer and double vectors are told apart
   __m512i v;
 };
-struct f64x16 {
-  __m512d a, b;
-};
+using f64x8 = __m512d;
 struct u8x64 {
   __m512i v;
 };
@@ -52,9 +50,16 @@ BITMILL_INLINE f32x16 load(const double* p, int64_t n) {
                   _mm512_maskz_loadu_pd(first_high(n), p + 8));
 }
 
-BITMILL_INLINE f64x16 to_f64(f32x16 x) {
-  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
-          _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
+BITMILL_INLINE f64x8 load_f64(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+BITMILL_INLINE f64x8 load_f64(const f16* p) {
+  return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)));
+}
+BITMILL_INLINE f64x8 load_f64(const bf16* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
+  return _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
+}
+BITMILL_INLINE f64x8 load_f64(const double* p) {
+  return _mm512_cvtps_pd(_mm512_cvt_roundpd_ps(_mm512_loadu_pd(p), kNearest));
 }
 BITMILL_INLINE __m256i to_f16(f32x16 x) { return _mm512_cvtps_ph(x, kNearest); }
 // Not vcvtneps2bf16: it flushes subnormals to zero.
@@ -77,15 +82,15 @@ BITMILL_INLINE void store(bf16* p, f32x16 x) { _mm256_storeu_si256((__m256i*)p, 
 BITMILL_INLINE void store(bf16* p, f32x16 x, int64_t n) {
   _mm256_mask_storeu_epi16(p, first(n), to_bf16(x));
 }
+BITMILL_INLINE __m512d low_f64(f32x16 x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+BITMILL_INLINE __m512d high_f64(f32x16 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 BITMILL_INLINE void store(double* p, f32x16 x) {
-  const f64x16 wide = to_f64(x);
-  _mm512_storeu_pd(p, wide.a);
-  _mm512_storeu_pd(p + 8, wide.b);
+  _mm512_storeu_pd(p, low_f64(x));
+  _mm512_storeu_pd(p + 8, high_f64(x));
 }
 BITMILL_INLINE void store(double* p, f32x16 x, int64_t n) {
-  const f64x16 wide = to_f64(x);
-  _mm512_mask_storeu_pd(p, first_low(n), wide.a);
-  _mm512_mask_storeu_pd(p + 8, first_high(n), wide.b);
+  _mm512_mask_storeu_pd(p, first_low(n), low_f64(x));
+  _mm512_mask_storeu_pd(p + 8, first_high(n), high_f64(x));
 }
 
 BITMILL_INLINE i32x16 load_u8(const uint8_t* p) {
@@ -172,29 +177,17 @@ BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)};
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }
 
-BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 x, f64x16 y) {
-  return {_mm512_fmadd_pd(x.a, y.a, sum.a), _mm512_fmadd_pd(x.b, y.b, sum.b)};
-}
-BITMILL_INLINE f64x16 splat_f64(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
-BITMILL_INLINE f64x16 add(f64x16 x, f64x16 y) {
-  return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
-}
-BITMILL_INLINE f64x16 sub(f64x16 x, f64x16 y) {
-  return {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)};
-}
-BITMILL_INLINE f64x16 mul(f64x16 x, f64x16 y) {
-  return {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)};
-}
-BITMILL_INLINE f64x16 max(f64x16 x, f64x16 y) {
-  return {_mm512_max_pd(x.a, y.a), _mm512_max_pd(x.b, y.b)};
-}
-BITMILL_INLINE f64x16 abs(f64x16 x) { return {_mm512_abs_pd(x.a), _mm512_abs_pd(x.b)}; }
+BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 x, f64x8 y) { return _mm512_fmadd_pd(x, y, sum); }
+BITMILL_INLINE f64x8 splat_f64(double x) { return _mm512_set1_pd(x); }
+BITMILL_INLINE f64x8 add(f64x8 x, f64x8 y) { return _mm512_add_pd(x, y); }
+BITMILL_INLINE f64x8 sub(f64x8 x, f64x8 y) { return _mm512_sub_pd(x, y); }
+BITMILL_INLINE f64x8 mul(f64x8 x, f64x8 y) { return _mm512_mul_pd(x, y); }
+BITMILL_INLINE f64x8 max(f64x8 x, f64x8 y) { return _mm512_max_pd(x, y); }
 
 BITMILL_INLINE int32_t reduce_max(i32x16 x) { return _mm512_reduce_max_epi32(x.v); }
 BITMILL_INLINE int32_t reduce_min(i32x16 x) { return _mm512_reduce_min_epi32(x.v); }
-BITMILL_INLINE double reduce_max(f64x16 x) { return _mm512_reduce_max_pd(_mm512_max_pd(x.a, x.b)); }
-BITMILL_INLINE double reduce_add(f64x16 x) {
-  const __m512d eight = _mm512_add_pd(x.a, x.b);
+BITMILL_INLINE double reduce_max(f64x8 x) { return _mm512_reduce_max_pd(x); }
+BITMILL_INLINE double reduce_add(f64x8 eight) {
   const __m256d four =
       _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));

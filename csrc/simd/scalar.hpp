@@ -11,8 +11,8 @@ struct f32x16 {
 struct i32x16 {
   int32_t v[16];
 };
-struct f64x16 {
-  double v[16];
+struct f64x8 {
+  double v[8];
 };
 struct u8x64 {
   uint8_t v[64];
@@ -125,19 +125,23 @@ BITMILL_INLINE int32_t nearest(float x) {
 }
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { BITMILL_LANES(i32x16, nearest(x.v[i])); }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { BITMILL_LANES(f32x16, (float)x.v[i]); }
-BITMILL_INLINE f64x16 to_f64(f32x16 x) { BITMILL_LANES(f64x16, (double)x.v[i]); }
+#undef BITMILL_LANES
 
-BITMILL_INLINE f64x16 splat_f64(double x) { BITMILL_LANES(f64x16, x); }
-BITMILL_INLINE f64x16 add(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] + b.v[i]); }
-BITMILL_INLINE f64x16 sub(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] - b.v[i]); }
-BITMILL_INLINE f64x16 mul(f64x16 a, f64x16 b) { BITMILL_LANES(f64x16, a.v[i] * b.v[i]); }
-BITMILL_INLINE f64x16 max(f64x16 a, f64x16 b) {
-  BITMILL_LANES(f64x16, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+#define BITMILL_LANES(expression)                                                                  \
+  f64x8 r;                                                                                         \
+  for (int i = 0; i < 8; ++i) r.v[i] = (expression);                                               \
+  return r
+
+template <class T> BITMILL_INLINE f64x8 load_f64(const T* p) {
+  BITMILL_LANES((double)widen(get(p + i)));
 }
-BITMILL_INLINE f64x16 abs(f64x16 a) { BITMILL_LANES(f64x16, a.v[i] < 0 ? -a.v[i] : a.v[i] + 0.0); }
-
-BITMILL_INLINE f64x16 add_product(f64x16 sum, f64x16 a, f64x16 b) {
-  BITMILL_LANES(f64x16, sum.v[i] + a.v[i] * b.v[i]);
+BITMILL_INLINE f64x8 splat_f64(double x) { BITMILL_LANES(x); }
+BITMILL_INLINE f64x8 add(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] + b.v[i]); }
+BITMILL_INLINE f64x8 sub(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] - b.v[i]); }
+BITMILL_INLINE f64x8 mul(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] * b.v[i]); }
+BITMILL_INLINE f64x8 max(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 a, f64x8 b) {
+  BITMILL_LANES(sum.v[i] + a.v[i] * b.v[i]);
 }
 
 #undef BITMILL_LANES
@@ -225,13 +229,13 @@ BITMILL_INLINE int32_t reduce_min(i32x16 x) {
   for (int i = 1; i < 16; ++i) r = x.v[i] < r ? x.v[i] : r;
   return r;
 }
-BITMILL_INLINE double reduce_max(f64x16 x) {
-  for (int half = 8; half; half /= 2)
+BITMILL_INLINE double reduce_max(f64x8 x) {
+  for (int half = 4; half; half /= 2)
     for (int i = 0; i < half; ++i) x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
   return x.v[0];
 }
-BITMILL_INLINE double reduce_add(f64x16 x) {
-  for (int half = 8; half; half /= 2)
+BITMILL_INLINE double reduce_add(f64x8 x) {
+  for (int half = 4; half; half /= 2)
     for (int i = 0; i < half; ++i) x.v[i] += x.v[i + half];
   return x.v[0];
 }

@@ -3,7 +3,7 @@
 // contract of each verb; scalar.hpp is its definition, and tests/test_verbs.py and test_kernels.py
 // hold every ISA to it.
 //
-//   f32x16 i32x16 f64x16         16 lanes of float, int32_t, double
+//   f32x16 i32x16                16 lanes of float, int32_t; f64x8: 8 lanes of double
 //   load(p, lanes)               float, f16, bf16 (widened exactly), double (rounded) -> f32x16.
 //                                `lanes` is Whole() or a number below 16: lanes from there on are
 //                                +0.0, and no byte behind the last element is read
@@ -26,8 +26,7 @@
 //                                below 2^-2, which rounds to the same code
 //   to_i32(v)                    to nearest even; |v| must be below 2^31
 //   to_f32(v)                    exact for |v| <= 2^24
-//   to_f64(v)                    exact
-//   abs(v)                       f64x16: clears the sign
+//   load_f64(p)                  8 elements of any T -> f64x8, by way of float
 //   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
 //                                store_quarters(p, q, r, s, v)
 //   stream_bytes(p, v)           past the caches; p is a multiple of 64. Whoever streams calls
@@ -42,12 +41,12 @@
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
 //   prefetch(p)                  asks for the line at p; p may be any address
-//   add_product(sum, a, b)       f64x16: sum + a * b for products of two floats, which are exact in
+//   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same
 //   reduce_min reduce_max        over all lanes of an i32x16
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
-//   reduce_add reduce_max        over all lanes of an f64x16, in the tree 8+8, 4+4, 2+2, 1+1
+//   reduce_add reduce_max        over all lanes of an f64x8, in the tree 4+4, 2+2, 1+1
 //   pack64<B>(p, v)              64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
 //   unpack64<B>(p)               the reverse
