@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """Benches whose names start with `prefix` ("ISA" stands for the instruction set in use).
+    """The benches of one kind of work, by how their names start ("ISA" stands for the instruction
+    set in use): `alone` gives the rates and the share of the ceiling, `beside` the ratios to peers.
 
-    `shares` are the least shares of the ceiling, in per cent, on avx512 and on avx2; `ratios` how
-    many times as long as ours a peer should at least take.
+    `shares` are the least shares, in per cent, on avx512 and on avx2; `ratios` how many times as
+    long as ours a peer should at least take.
     """
 
     label: str
-    prefix: str
+    alone: str
     shares: tuple[int, int]
+    beside: str = ""
     ratios: dict[str, float] = field(default_factory=dict)
 
     def misses(self, isa: str, share: float, ratios: dict[str, float]) -> list[str]:
@@ -34,25 +36,61 @@ INT8 = {"numpy": 10, "fbgemm": 2.5}
 TWICE = {"numpy": 2, "torch": 2, "torch_compile": 2, "ml_dtypes": 2}
 THRICE = {"numpy": 3, "fbgemm": 3, "ggml": 3}
 
+
+def quantizing(
+    label: str,
+    name: str,
+    shares: tuple[int, int],
+    beside: str = "",
+    ratios: dict[str, float] | None = None,
+) -> Row:
+    """Alone into arrays that are there, as the ceiling; beside peers into new ones, as those do."""
+    return Row(label, f"bench_quantize[ISA-{name}]", shares, beside, ratios or {})
+
+
+def both(label: str, prefix: str, shares: tuple[int, int], ratios: dict[str, float]) -> Row:
+    """Rates and ratios from the same benches, whose arrays are there on both sides."""
+    return Row(label, prefix, shares, prefix, ratios)
+
+
+FBGEMM = {"fbgemm": 2}
+
 ROWS = [
-    Row("int4, groups of 128, f32 → words", "bench_int4_sym[g128-", (75, 70), INT4),
-    Row("int4, groups of 32, f32 → words", "bench_int4_sym[g32-", (75, 70), INT4),
-    Row("the same, groups of 128, bf16", "bench_quantize[ISA-int4 sym g128-bf16]", (50, 42)),
-    Row("the same, groups of 32, bf16", "bench_quantize[ISA-int4 sym g32-bf16]", (42, 35)),
-    Row("uint4, groups of 128, f32 → words", "bench_int4_asym[g128-", (62, 42), {"fbgemm": 2}),
-    Row("uint4, groups of 32, f32 → words", "bench_int4_asym[g32-", (62, 42), {"fbgemm": 2}),
-    Row("int8, one scale per row, f32", "bench_int8_row[f32-", (75, 65), INT8),
-    Row("int8, one scale per row, bf16", "bench_int8_row[bf16-", (70, 45), INT8),
-    Row("uint8, one scale, f32", "bench_uint8_tensor[", (90, 90), {"onnxruntime": 0.95}),
-    Row("int8 → f32", "bench_dequantize_int8[", (90, 88), {"onnxruntime": 1.2}),
-    Row("int4, groups of 128 → f32", "bench_dequantize_int4[", (90, 88), THRICE),
-    Row("pack 4 bits", "bench_pack4[", (85, 85), {"hqq": 1.5}),
-    Row("unpack 4 bits", "bench_unpack4[", (85, 85), {"hqq": 1.5}),
-    Row("bf16 → f32", "bench_convert[to-bf16-", (85, 75), TWICE),
-    Row("f32 → bf16", "bench_convert[from-bf16-", (85, 75), TWICE),
-    Row("f16 → f32", "bench_convert[to-f16-", (85, 75), TWICE),
-    Row("f32 → f16", "bench_convert[from-f16-", (85, 75), TWICE),
-    Row("absmax per row, f32", "bench_range[absmax-", (85, 75), TWICE),
-    Row("min and max per row, f32", "bench_range[minmax-", (85, 75), TWICE),
-    Row("error sums of two f32", "bench_error_sums[", (75, 65), {"numpy": 3}),
+    quantizing(
+        "int4, g128, f32 → words", "int4 sym g128-f32", (75, 70), "bench_int4_sym[g128-", INT4
+    ),
+    quantizing("int4, g32, f32 → words", "int4 sym g32-f32", (75, 70), "bench_int4_sym[g32-", INT4),
+    quantizing("int4, g128, bf16 → words", "int4 sym g128-bf16", (50, 42)),
+    quantizing("int4, g32, bf16 → words", "int4 sym g32-bf16", (42, 35)),
+    quantizing(
+        "uint4, g128, f32 → words", "int4 asym g128-f32", (62, 42), "bench_int4_asym[g128-", FBGEMM
+    ),
+    quantizing(
+        "uint4, g32, f32 → words", "int4 asym g32-f32", (62, 42), "bench_int4_asym[g32-", FBGEMM
+    ),
+    quantizing(
+        "int8, a scale per row, f32", "int8 sym row-f32", (75, 65), "bench_int8_row[f32-", INT8
+    ),
+    quantizing(
+        "int8, a scale per row, bf16", "int8 sym row-bf16", (70, 45), "bench_int8_row[bf16-", INT8
+    ),
+    Row("int8, one scale, f32", "bench_quantize_tensor[ISA-sym]", (90, 90)),
+    Row(
+        "uint8, one scale, f32",
+        "bench_quantize_tensor[ISA-asym]",
+        (90, 90),
+        "bench_uint8_tensor[",
+        {"onnxruntime": 0.95},
+    ),
+    both("int8 → f32", "bench_dequantize_int8[", (90, 88), {"onnxruntime": 1.2}),
+    both("int4, g128 → f32", "bench_dequantize_int4[", (90, 88), THRICE),
+    both("pack 4 bits", "bench_pack4[", (85, 85), {"hqq": 1.5}),
+    both("unpack 4 bits", "bench_unpack4[", (85, 85), {"hqq": 1.5}),
+    both("bf16 → f32", "bench_convert[to-bf16-", (85, 75), TWICE),
+    both("f32 → bf16", "bench_convert[from-bf16-", (85, 75), TWICE),
+    both("f16 → f32", "bench_convert[to-f16-", (85, 75), TWICE),
+    both("f32 → f16", "bench_convert[from-f16-", (85, 75), TWICE),
+    both("absmax per row, f32", "bench_range[absmax-", (85, 75), TWICE),
+    both("min and max per row, f32", "bench_range[minmax-", (85, 75), TWICE),
+    both("error sums of two f32", "bench_error_sums[", (75, 65), {"numpy": 3}),
 ]

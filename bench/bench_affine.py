@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bitmill as bm
 from agree import CHECKED, nbytes, same_bits, top
 from bitmill import kernels, reference
-from ceilings import one_pass
+from ceilings import one_pass, two_passes
 
 DTYPES = ("f32", "bf16", "f16", "f64")
 RULES = {"sym": "absmax", "asym": "asymmetric", "offset": "offset"}
@@ -60,6 +61,30 @@ def quantize(race, x, options):
         size=x.size,
         nbytes=nbytes(x, made),
         ceiling=one_pass(x, nbytes(made)),
+    )
+
+
+@pytest.mark.parametrize("rule", ["sym", "asym"])
+def bench_quantize_tensor(race, weights, isa, rule):
+    """One scale for all: a pass for the range, and a pass for the codes, into the same array."""
+    x = weights["f32"].reshape(1, -1)
+    scheme = bm.Affine(8, symmetric=rule == "sym", axis=None)
+    grid, codes = scheme.grid, np.empty(x.shape, np.int8 if rule == "sym" else np.uint8)
+    options = {"qmin": grid.qmin, "qmax": grid.qmax}
+
+    def quantize():
+        params = scheme.fit(x, num_threads=1)
+        kernels.affine_encode(x, *params[:3], **options, out=codes, num_threads=1)
+
+    quantize()
+    limits = x.min(keepdims=True), x.max(keepdims=True)
+    params, some = reference.affine_params(*limits, **grid._asdict()), slice(1 << 18)
+    same_bits(codes[:, some], reference.affine_encode(x[:, some], *params[:3], **options))
+    race(
+        quantize,
+        size=x.size,
+        nbytes=2 * x.nbytes + codes.nbytes,
+        ceiling=two_passes(x, codes.nbytes),
     )
 
 

@@ -52,11 +52,11 @@ def main() -> None:
 
 def run(folder: Path, shape: str) -> list[Path]:
     """Run the benches; the files with their results."""
-    bf16 = [row.prefix.replace("ISA", _core.isa()) for row in ROWS if "bf16]" in row.prefix]
+    alone = [row.alone.replace("ISA", _core.isa()) for row in ROWS if row.alone.endswith("]")]
     runs = [
         ("1", ["bench_peers.py"]),
         ("0", ["bench_peers.py", "-k", TORCH]),
-        ("1", [f"bench_affine.py::{name}" for name in bf16]),
+        ("1", [f"bench_affine.py::{name}" for name in alone]),
     ]
     files = [folder / f"{number}.json" for number in range(len(runs))]
     for file, (huge_pages, which) in zip(files, runs, strict=True):
@@ -85,18 +85,23 @@ def facts_of(row: Row, benches: list[dict[str, Any]]) -> dict[str, Any]:
     """Rates and the share, each the median over the races, and the ratio to each peer in its better
     setting; empty if nothing ran.
     """
-    prefix = row.prefix.replace("ISA", _core.isa())
-    found = [bench for bench in benches if bench["name"].startswith(prefix)]
-    if not found:
+    alone = starting(row.alone, benches)
+    if not alone:
         return {}
     keys = ("Gweights/s", "GB/s", "% of the ceiling")
-    facts = {key: median(bench[key] for bench in found) for key in keys if key in found[0]}
+    facts = {key: median(bench[key] for bench in alone) for key in keys}
     ratios: dict[str, float] = {}
-    for bench in found:
+    for bench in starting(row.beside, benches) if row.beside else []:
         for key, ratio in bench.items():
             if key.startswith("x "):
                 ratios[key[2:]] = min(ratio, ratios.get(key[2:], ratio))
     return facts | {"ratios": ratios}
+
+
+def starting(prefix: str, benches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The benches whose names start so."""
+    prefix = prefix.replace("ISA", _core.isa())
+    return [bench for bench in benches if bench["name"].startswith(prefix)]
 
 
 def table(benches: list[dict[str, Any]], shape: str) -> str:

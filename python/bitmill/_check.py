@@ -31,6 +31,8 @@ def _int(value: Any, name: str) -> int:
 
 def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> int:
     """`value` as an int between `low` and `high`."""
+    if type(value) is int and low <= value <= high:
+        return value
     number = _int(value, name)
     if not low <= number <= high:
         open_ended = high >= sys.maxsize and number < low
@@ -245,7 +247,7 @@ def nonfinite_error(x: Array, name: str = "x") -> ValueError:
 
 def scheme(given: Any) -> None:
     """Raise unless `given` is a scheme object."""
-    if isinstance(given, type) or not all(hasattr(given, m) for m in ("layout", "quantize")):
+    if isinstance(given, type) or not (hasattr(given, "layout") and hasattr(given, "quantize")):
         is_class = isinstance(given, type)
         shown = f"the class {given.__name__}" if is_class else f"a {type(given).__name__}"
         raise TypeError(f"scheme is {shown}; wanted a scheme object such as bm.Affine(4)")

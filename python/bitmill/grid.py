@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ class View(NamedTuple):
         return flat.reshape(self.matrix[0], groups)
 
 
+@lru_cache(maxsize=1024)
 def view(shape: tuple[int, ...], axis: Axis, group_size: int | None) -> View:
     """How a tensor of this shape is cut: per row or group ("row"), per tensor (None), per channel.
 

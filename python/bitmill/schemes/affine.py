@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -84,12 +85,14 @@ class Affine:
 
     # What the options mean
 
-    @property
+    # The derived values are kept: finding them anew took most of a small call.
+
+    @cached_property
     def code_range(self) -> CodeRange:
         """Least and greatest code."""
         return code_range(self.bits, symmetric=self.symmetric, narrow=self.narrow_range)
 
-    @property
+    @cached_property
     def grid(self) -> Grid:
         """Codes, scale rule and storage, as the kernels take them."""
         asymmetric = "offset" if self.offset else "asymmetric"
@@ -107,18 +110,7 @@ class Affine:
 
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
-        params = self.view(shape).params
-        if self.packed_bits is None:
-            made = [Field("codes", code_dtype(*self.code_range).name, shape)]
-        else:
-            words = word_count(shape[-1], self.bits)
-            made = [Field("packed", "uint32", (*shape[:-1], words))]
-        made.append(Field("scale", self.scales, params))
-        if self.grid.rule == "asymmetric":
-            made.append(Field("zero_point", zero_point_dtype(self.code_range.qmax).name, params))
-        elif self.offset:
-            made.append(Field("offset", self.scales, params))
-        return made
+        return list(_layout(self, tuple(shape)))
 
     def with_scales(self, scales: str) -> Affine:
         """The same scheme with scales and offsets stored in another dtype.
@@ -270,6 +262,23 @@ class Affine:
         made["packed" if self.packed_bits else "codes"] = codes
         named = {f.name: (made[f.name], f.shape) for f in self.layout(shape)}
         return {name: array.reshape(of) for name, (array, of) in named.items() if array is not None}
+
+
+@lru_cache(maxsize=1024)
+def _layout(scheme: Affine, shape: tuple[int, ...]) -> tuple[Field, ...]:
+    params = scheme.view(shape).params
+    made = []
+    if scheme.packed_bits is None:
+        made.append(Field("codes", code_dtype(*scheme.code_range).name, shape))
+    else:
+        words = word_count(shape[-1], scheme.bits)
+        made.append(Field("packed", "uint32", (*shape[:-1], words)))
+    made.append(Field("scale", scheme.scales, params))
+    if scheme.grid.rule == "asymmetric":
+        made.append(Field("zero_point", zero_point_dtype(scheme.code_range.qmax).name, params))
+    elif scheme.offset:
+        made.append(Field("offset", scheme.scales, params))
+    return tuple(made)
 
 
 def _check_options(scheme: Affine) -> None:

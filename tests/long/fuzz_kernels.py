@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Every kernel against its twin on random shapes, values, parameters, addresses and settings.
+
+    python tests/long/fuzz_kernels.py [--seed 0] [--minutes 10]
+
+Rounds draw the ISA, threads, whether output passes the caches, dtypes, codes and groups; values are
+normal, ties, subnormals, any bits, sparse, of all magnitudes, of one sign; scales are any that the
+contract allows, far from what a range would give. Outputs start anywhere in a cache line and lie
+between canaries. A difference ends the run and names the round, which `--seed` repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import bitmill as bm
+from bitmill import _core, kernels, reference
+from bitmill._dtypes import FLOATS, STORAGES, dtype
+from bitmill._sizes import group_count
+
+GROUPS = [None, 1, 15, 16, 17, 31, 32, 33, 48, 64, 96, 100, 128, 2047, 2048, 2049, 2050]
+WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
+EXPONENTS = [-140, -91, -90, -89, -20, -3, 0, 3, 89, 90, 91, 120]
+CANARY, AROUND = 0xA5, 256
+
+
+class Round:
+    """The draws of one round, and what its kernels are called with."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.isa = self.one_of(bm.isas())
+        self.threads = {"num_threads": self.number(1, 4)}
+        self.type, self.to = self.one_of(FLOATS), self.one_of(FLOATS)
+        self.rows = self.number(0, 10)
+        self.cols = self.number(*self.one_of([(0, 70), (100, 700), (2000, 5000)]))
+        self.group = self.one_of(GROUPS)
+        if self.group and self.cols / self.group > 200:
+            self.group = None
+        self.draw_codes()
+
+    def draw_codes(self) -> None:
+        bits, symmetric = self.one_of(WIDTHS), self.chance(0.5)
+        rules = ["absmax", "full_range", "signed_max"] if symmetric else ["asymmetric", "offset"]
+        self.rule, self.scales = self.one_of(rules), self.one_of(STORAGES)
+        low = -(1 << bits - 1) if symmetric else 0
+        high = low + (1 << bits) - 1
+        if symmetric and self.rule != "signed_max" and self.chance(0.3):
+            low += 1
+        self.range = {"qmin": low, "qmax": high}
+        self.packed = bits if bits <= 8 and self.chance(0.6) else None
+
+    def number(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high))
+
+    def chance(self, p: float) -> bool:
+        return bool(self.rng.random() < p)
+
+    def one_of(self, choices: Any) -> Any:
+        return choices[self.number(0, len(choices))]
+
+    def values(self, shape: tuple[int, ...], of: str, finite: bool = False) -> np.ndarray:
+        rng, normal = self.rng, self.rng.standard_normal(shape).astype(np.float32)
+        kinds: list[Callable[[], np.ndarray]] = [
+            lambda: normal,
+            lambda: rng.integers(-255, 256, shape) / 2,
+            lambda: rng.integers(-300, 301, shape) * 2.0**-149,
+            lambda: rng.integers(0, 2**32, shape, dtype=np.uint32).view(np.float32),
+            lambda: np.where(rng.random(shape) < 0.9, 0, normal),
+            lambda: np.ldexp(normal, rng.integers(-130, 120, shape)),
+            lambda: -np.abs(normal) - 1,
+            lambda: np.abs(normal) + 1,
+        ]
+        x = self.one_of(kinds)().astype(np.float32).astype(dtype(of))
+        if finite:
+            x[~np.isfinite(x.astype(np.float32))] = 1
+        return x
+
+    def parameters(self, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """A scale of any size and sign, and a zero-point or an offset where the rule has one."""
+        low, high = (min(EXPONENTS), max(EXPONENTS)) if self.chance(0.1) else (-12, 3)
+        exponents = self.rng.integers(low, high, shape)
+        if self.chance(0.4):
+            exponents = self.rng.choice(EXPONENTS, shape)
+        scale = np.ldexp(self.rng.uniform(1, 2, shape), exponents)
+        scale = (scale * self.rng.choice([1, -1], shape)).astype(np.float32)
+        scale = scale.astype(dtype(self.scales))
+        wide = scale.astype(np.float32)
+        scale[~np.isfinite(wide) | (wide == 0)] = 1
+        if self.rule == "asymmetric":
+            high = self.range["qmax"]
+            of = np.uint16 if high > 255 else np.uint8
+            return scale, self.rng.integers(0, high + 1, shape).astype(of), None
+        if self.rule == "offset":
+            return scale, None, self.values(shape, self.scales, finite=True)
+        return scale, None, None
+
+    def into(self, like: np.ndarray, call: Callable[[np.ndarray], Any]) -> None:
+        """call(out) with an `out` at any address of its dtype must make it `like`, and no more."""
+        size, step = like.nbytes, like.itemsize
+        raw = np.full(size + 2 * AROUND, CANARY, np.uint8)
+        start = -raw.ctypes.data % 64 + self.number(0, 64) // step * step + 64
+        out = raw[start : start + size].view(like.dtype).reshape(like.shape)
+        call(out)
+        same(out, like)
+        raw[start : start + size] = CANARY
+        assert (raw == CANARY).all(), "written outside of out"
+
+
+def same(a: Any, b: Any) -> None:
+    """Equal bits, or NaN in the same places."""
+    if isinstance(b, tuple):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            same(one, other)
+    elif isinstance(b, np.ndarray):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        if a.tobytes() != b.tobytes():
+            assert b.dtype.kind not in "iu", "codes differ"
+            nan = np.isnan(b.astype(np.float64))
+            assert (np.isnan(a.astype(np.float64)) == nan).all(), "NaNs differ"
+            assert a[~nan].tobytes() == b[~nan].tobytes(), "values differ"
+    else:
+        assert a == b
+
+
+def quantize(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type)
+    options = r.range | {"rule": r.rule, "scales": r.scales, "group_size": r.group}
+    options["bits"] = r.packed
+    made = kernels.affine_quantize(x, **options, **r.threads)
+    wanted = reference.affine_quantize(x, **options)
+    same(made[4:], wanted[4:])
+    if wanted.nonfinite or wanted.overflowed:  # codes are unspecified then
+        return
+    same(made[:4], wanted[:4])
+    r.into(wanted.codes, lambda out: kernels.affine_quantize(x, **options, out=out, **r.threads))
+
+
+def code_and_decode(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type, finite=True)
+    given = r.parameters((r.rows, group_count(r.cols, r.group)))
+    options = r.range | {"group_size": r.group, "bits": r.packed}
+    codes = reference.affine_encode(x, *given, **options)
+    r.into(codes, lambda out: kernels.affine_encode(x, *given, **options, out=out, **r.threads))
+    stored: dict[str, Any] = {"group_size": r.group, "dtype_name": r.to}
+    if r.packed:
+        stored |= {"bits": r.packed, "length": r.cols, "signed": r.range["qmin"] < 0}
+    values = reference.affine_decode(codes, *given, **stored)
+    r.into(values, lambda out: kernels.affine_decode(codes, *given, **stored, out=out, **r.threads))
+
+
+def columns(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type, finite=True)
+    given = r.parameters((r.cols,))
+    codes = reference.column_encode(x, *given, **r.range)
+    r.into(codes, lambda out: kernels.column_encode(x, *given, **r.range, out=out, **r.threads))
+    stored = {"dtype_name": r.to}
+    values = reference.column_decode(codes, *given, **stored)
+    r.into(values, lambda out: kernels.column_decode(codes, *given, **stored, out=out, **r.threads))
+
+
+def ranges(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type)
+    same(kernels.absmax(x, r.group, **r.threads), reference.absmax(x, r.group))
+    if r.rows:
+        same(kernels.column_absmax(x, **r.threads), reference.column_absmax(x))
+    finite = r.values((r.rows, r.cols), r.type, finite=True)
+    if r.cols:
+        made, wanted = (
+            kernels.minmax(finite, r.group, **r.threads),
+            reference.minmax(finite, r.group),
+        )
+        same(tuple(made), tuple(wanted))
+    if r.rows:
+        made, wanted = kernels.column_minmax(finite, **r.threads), reference.column_minmax(finite)
+        same(tuple(made), tuple(wanted))
+
+
+def pack(r: Round) -> None:
+    bits, signed = r.number(1, 9), r.chance(0.5)
+    fields = r.rng.integers(0, 1 << bits, (r.rows, r.cols), np.uint8)
+    codes = (fields - np.uint8(1 << bits - 1)).view(np.int8) if signed else fields
+    words = reference.pack(codes, bits)
+    r.into(words, lambda out: kernels.pack(codes, bits, out=out, **r.threads))
+    options = {"signed": signed, **r.threads}
+    r.into(codes, lambda out: kernels.unpack(words, bits, r.cols, out=out, **options))
+
+
+def convert(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type)
+    wide = reference.to_float32(x)
+    r.into(wide, lambda out: kernels.to_float32(x, out=out, **r.threads))
+    narrow = reference.from_float32(wide, r.to)
+    r.into(narrow, lambda out: kernels.from_float32(wide, r.to, out=out, **r.threads))
+
+
+def errors(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type, finite=True)
+    y = r.values((r.rows, r.cols), "float32", finite=True)
+    same(kernels.error_sums(x, y, **r.threads), reference.error_sums(x, y))
+
+
+def play(seed: int) -> None:
+    r = Round(seed)
+    _core.use_isa(r.isa)
+    stream = _core.stream_from(0 if r.chance(0.6) else 1 << 62)
+    share = _core.share_from(0 if r.chance(0.3) else 1 << 62)
+    try:
+        for kernel in (quantize, code_and_decode, columns, ranges, pack, convert, errors):
+            try:
+                kernel(r)
+            except Exception as error:
+                raise AssertionError(f"--seed {seed}, {kernel.__name__}: {vars(r)}") from error
+    finally:
+        _core.stream_from(stream), _core.share_from(share)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=0, help="the first round's")
+    parser.add_argument("--minutes", type=float, default=10)
+    given = parser.parse_args()
+    end, seed = time.monotonic() + 60 * given.minutes, given.seed
+    with np.errstate(all="ignore"):
+        while time.monotonic() < end:
+            play(seed)
+            seed += 1
+    print(f"{seed - given.seed:,} rounds on {', '.join(bm.isas())}: no difference")
+
+
+if __name__ == "__main__":
+    main()
