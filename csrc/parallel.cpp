@@ -58,7 +58,7 @@ int64_t stride_for(int64_t count, int64_t bytes, int threads) {
 
 std::atomic<int64_t> alone{int64_t(4) << 20};
 
-constexpr int64_t kPiece = 32768; // values in a piece, about
+constexpr int64_t kPiece = 131072; // values in a piece, about
 
 int64_t round_up(int64_t x, int64_t to) { return (x - 1) / to * to + to; }
 

@@ -10,6 +10,8 @@ import pytest
 
 import cases
 from bitmill import _core, kernels, reference
+from bitmill._arguments import RULES
+from bitmill._dtypes import dtype
 from conftest import Guarded, same_bits
 
 NAMES = _core.kernel_names()
@@ -142,3 +144,35 @@ def test_nonfinite_groups_are_counted_and_the_others_unharmed(isa, rng):
     assert made.nonfinite == 2
     assert (made.scale != clean.scale).sum() == 2
     same_bits(made.codes[0], clean.codes[0])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("bits", [4, 8, 16])
+@pytest.mark.parametrize("group_size", [32, 48, 64, 128, 256, None])
+def test_every_nonfinite_value_is_found(isa, rule, bits, group_size):
+    low = 0 if rule in ("asymmetric", "offset") else -(1 << bits - 1)
+    options = {"qmin": low, "qmax": low + (1 << bits) - 1, "rule": rule, "group_size": group_size}
+    bad = np.array([0x7FC00000, 0xFFC00000, 0x7F800000, 0xFF800000], np.uint32).view(np.float32)
+    for place in (0, 17, 130, 255, 300, 511):  # in vectors, in parts, in groups
+        x = np.linspace(-1, 1, 4 * 512, dtype=np.float32).reshape(4, 512)
+        x[:, place] = bad
+        made = kernels.affine_quantize(x, **options, num_threads=1)
+        assert made[4:] == (4, 0, 0)
+
+
+@pytest.mark.parametrize("dtype_name", ["float32", "bfloat16"])
+@pytest.mark.parametrize("group_size", [32, 64, 128, 256, 384, 1024, 2048, 2176, 3000])
+def test_groups_that_are_looked_at_together_may_end_anywhere(isa, rng, group_size, dtype_name):
+    for length in (group_size * 5 // 2 + 1, 2048 + group_size * 3 // 2, 4500):
+        x = cases.normal(rng, (3, length)).astype(dtype(dtype_name))
+        for options in (
+            {"qmin": -8, "qmax": 7, "rule": "absmax", "bits": 4},
+            {"qmin": 0, "qmax": 255, "rule": "asymmetric"},
+        ):
+            made = kernels.affine_quantize(x, **options, group_size=group_size)
+            wanted = reference.affine_quantize(x, **options, group_size=group_size)
+            for name in ("codes", "scale", "zero_point"):
+                one, other = getattr(made, name), getattr(wanted, name)
+                assert (one is None) == (other is None)
+                if other is not None:
+                    same_bits(one, other)

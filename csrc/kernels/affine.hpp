@@ -3,7 +3,8 @@
 // affine_quantize, affine_encode, affine_decode.
 #pragma once
 #include "codes.hpp"
-#include "groups.hpp"
+#include "encode.hpp"
+#include <type_traits>
 
 namespace bitmill::BITMILL_ISA {
 namespace {
@@ -31,119 +32,59 @@ BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Us
     take_codes<ByteCodes>(q, codes, streams, use);
 }
 
-// Memory that is asked for while codes are made, since DRAM would idle: `lines` of 64 bytes, at least 2,
-// for every 64 values, from `at` on.
-struct Ahead {
-  const char* at;
-  int lines;
-
-  BITMILL_INLINE void step() {
-    prefetch(at);
-    prefetch(at + 64);
-    if (lines > 2) prefetch(at + 128), prefetch(at + 192);
-    at += 64 * lines;
+// Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
+template <class T, class Codes, class Encode>
+BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
+                                 Encode encode) {
+  const int64_t step = group < kChunk ? batch.n : kChunk;
+  for (int64_t done = 0; done < batch.n; done += step) {
+    const int64_t n = least(batch.n - done, step);
+    encode(batch.x + done, n, codes.room());
+    codes.give(n);
   }
-};
+  if (batch.ends_row) codes.end_row();
+}
 
-// n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
-template <class Encode, class T, class Code>
-BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int64_t g,
-                                const Stored& stored, Code* codes, Ahead& ahead) {
-  const Steps steps = groups[g];
-  const Encode encode(steps, stored.top);
-  int64_t i = 0;
-  if constexpr (sizeof(Code) == 1) {
-    const u8x64 shift = splat_u16(groups.shift[g]);
-    for (; i + 64 <= n; i += 64) {
-      ahead.step();
-      store_bytes(codes + i, encode64(x + i, encode, shift, encode, shift, stored));
-    }
+// Codes of the usual groups, while `look` reads as much of the next batch; the number of values done. Only
+// where it counts, since every body is compiled for every rule and dtype.
+template <class Encode, class Seen, class T, class Code>
+BITMILL_INLINE int64_t encode_and_look(const T* x, int64_t n, int64_t group, const Groups& groups,
+                                       const Stored& stored, Code* codes, Look<Seen, T>& look) {
+  if constexpr (kRegisters && std::is_same_v<Encode, FittedEncoder> && sizeof(T) <= 4) {
+    if (groups.divides) return 0;
+    if (group == 32) return encode_short_groups<Encode, 32>(x, n, groups, stored, codes, look);
+    if (group == 64) return encode_short_groups<Encode, 64>(x, n, groups, stored, codes, look);
+    if (group == 128) return encode_short_groups<Encode, 128>(x, n, groups, stored, codes, look);
+    if (group % kPart == 0 || group >= kChunk)
+      return encode_long_groups<Encode>(x, n, group, groups, stored, codes, look);
   }
-  each_vector(n - i, [&](int64_t k, auto lanes) {
-    const i32x16 quotient = encode(load(x + i + k, lanes));
-    store_code(codes + i + k, stored.lanes(quotient, steps.shift), lanes);
-  });
+  return 0;
 }
 
-// Groups of 32, two at a time; the number of values done.
-template <class Encode, class T>
-BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
-                                    const Stored& stored, uint8_t* codes, Ahead& ahead) {
-  int64_t i = 0;
-  for (int64_t g = 0; i + 64 <= n; i += 64, g += 2) {
-    ahead.step();
-    const Encode first(groups[g], stored.top), second(groups[g + 1], stored.top);
-    store_bytes(codes + i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
-                                    splat_u16(groups.shift[g + 1]), stored));
-  }
-  return i;
-}
-
-// For blocks in which a scale has no reciprocal, and codes of two bytes.
-template <class T, class Code>
-BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
-                                  const Stored& stored, Code* codes, Ahead& ahead) {
-  for (int64_t done = 0, g = 0; done < n; done += group, ++g)
-    encode_span<DividingEncoder>(x + done, least(n - done, group), groups, g, stored, codes + done,
-                                 ahead);
-}
-
-// The groups of the n values at x.
-template <class Encode, class T, class Code>
-void encode_groups(const T* x, int64_t n, int64_t group, const Groups& groups, const Stored& stored,
-                   Code* codes, Ahead& ahead) {
-  if constexpr (sizeof(Code) == 1)
-    if (!groups.divides) {
-      int64_t done = 0;
-      if (group == 32) done = encode_pairs<Encode>(x, n, groups, stored, codes, ahead);
-      for (int64_t g = done / group; done < n; done += group, ++g)
-        encode_span<Encode>(x + done, least(n - done, group), groups, g, stored, codes + done,
-                            ahead);
-      return;
-    }
-  divide_groups(x, n, group, groups, stored, codes, ahead);
-}
-
-// The same for any number of values: whole groups, or one long one.
-template <class Encode, class T, class Codes>
-BITMILL_INLINE void encode_block(const T* x, int64_t n, int64_t group, const Groups& groups,
-                                 const Stored& stored, Codes& codes, Ahead ahead) {
-  const int64_t step = group < kChunk ? kChunk / group * group : kChunk;
-  for (int64_t at = 0; at < n; at += step) { // more than one step only for a long group
-    const int64_t values = least(n - at, step);
-    encode_groups<Encode>(x + at, values, group, groups, stored, codes.room(), ahead);
-    codes.give(values);
-  }
-}
-
-// Groups that are looked at together.
-BITMILL_INLINE int64_t groups_at_once(int64_t group) {
-  return group < kChunk ? least(Groups::kMost, kChunk / group) : 1;
-}
-
-// A row, in blocks of groups. Each block is read from memory once: its ranges first, then, from cache,
-// its codes. `at` is the index of the row's first group.
-template <class Encode, class T, class Codes>
-void quantize_row(const Quantizer& q, const T* x, const Block& block, Params out, int64_t at,
-                  const Stored& stored, Codes& codes, Counts* counts) {
-  const int64_t count = groups_at_once(block.group);
-  Groups groups;
-  for (int64_t left = block.cols; left > 0;) {
-    const int64_t n = least(left, count * block.group);
-    fit_groups(q, x, n, block.group, out, at, groups, counts);
-    encode_block<Encode>(x, n, block.group, groups, stored, codes, Ahead{(const char*)(x + n), 2});
-    x += n, left -= n, at += count;
-  }
-}
-
-template <class Encode, class T, class Codes>
-BITMILL_INLINE void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params out,
-                                  Codes& codes, Counts* counts) {
+// Each value is read from memory once: for its range first, then, from cache, for its code.
+template <class Encode, class Seen, class T, class Codes>
+void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params out, Codes& codes,
+                   Counts* counts) {
   const Stored stored(q);
-  for (int64_t row = 0; row < block.rows; ++row) {
-    quantize_row<Encode>(q, x + row * block.cols, block, out, row * block.groups(), stored, codes,
-                         counts);
-    codes.end_row();
+  Groups groups;
+  Batches<T> batches(x, block);
+  Look<Seen, T> look(block.group);
+  Batch<T> batch = batches.next();
+  look.start(batch);
+  look.finish();
+  while (batch.n > 0) {
+    fit_groups(q, look.found(), look.count(), out, batch.at, groups, counts);
+    const Batch<T> next = batches.next();
+    look.start(next);
+    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto* to) {
+      const int64_t done = encode_and_look<Encode>(from, n, block.group, groups, stored, to, look);
+      if (done == n) return;
+      Ahead ahead{(const char*)look.x(), 2};
+      encode_groups<Encode>(from + done, n - done, block.group, groups, done / block.group, stored,
+                            to + done, ahead);
+    });
+    look.finish();
+    batch = next;
   }
 }
 
@@ -152,34 +93,30 @@ void affine_quantize(const Quantizer* q, const void* x_, Block block, Params out
                      Counts* counts) {
   const T* x = (const T*)x_;
   with_codes(*q, codes_, block.streams, [&](auto& codes) {
-    if constexpr (sizeof(*codes.room()) == 1) // codes of two bytes have one encoder for all
-      if (q->rule == kOffset)
-        return quantize_rows<LimitedEncoder>(*q, x, block, out, codes, counts);
-    quantize_rows<FittedEncoder>(*q, x, block, out, codes, counts);
+    if constexpr (sizeof(*codes.room()) == 2) { // these have one encoder, and range, for all rules
+      quantize_rows<DividingEncoder, MinMax<T, true>>(*q, x, block, out, codes, counts);
+    } else if (q->rule == kAbsmax || q->rule == kFullRange) {
+      quantize_rows<FittedEncoder, AbsMax<T>>(*q, x, block, out, codes, counts);
+    } else if (q->rule == kOffset) {
+      quantize_rows<LimitedEncoder, MinMax<T, true>>(*q, x, block, out, codes, counts);
+    } else { // the value of largest magnitude, kSignedMax, stays the same when 0 joins the others
+      quantize_rows<FittedEncoder, MinMax<T, false>>(*q, x, block, out, codes, counts);
+    }
   });
-}
-
-template <class T, class Codes>
-void encode_row(const Quantizer& q, const T* x, const Block& block, Params given, int64_t at,
-                const Stored& stored, Codes& codes) {
-  const int64_t count = groups_at_once(block.group);
-  Groups groups;
-  for (int64_t left = block.cols; left > 0; at += count) {
-    const int64_t n = least(left, count * block.group);
-    load_groups(q, given, at, (n - 1) / block.group + 1, groups);
-    encode_block<LimitedEncoder>(x, n, block.group, groups, stored, codes,
-                                 Ahead{(const char*)x + kAhead, (int)sizeof(T)});
-    x += n, left -= n;
-  }
 }
 
 template <class T, class Codes>
 BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& block, Params given,
                                 Codes& codes) {
   const Stored stored(q);
-  for (int64_t row = 0; row < block.rows; ++row) {
-    encode_row(q, x + row * block.cols, block, given, row * block.groups(), stored, codes);
-    codes.end_row();
+  Groups groups;
+  Batches<T> batches(x, block);
+  for (Batch<T> batch = batches.next(); batch.n > 0; batch = batches.next()) {
+    load_groups(q, given, batch.at, (batch.n - 1) / block.group + 1, groups);
+    Ahead ahead{(const char*)batch.x + kAhead, (int)sizeof(T)};
+    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto* to) {
+      encode_groups<LimitedEncoder>(from, n, block.group, groups, 0, stored, to, ahead);
+    });
   }
 }
 

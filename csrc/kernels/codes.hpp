@@ -3,12 +3,11 @@
 // anywhere; the buffer is packed in steps of 64 codes, which fill whole words at any width.
 #pragma once
 #include "lines.hpp"
+#include "look.hpp"
 #include "pack.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
-
-constexpr int64_t kChunk = 2048; // codes at a time: at most 8 KiB of float32 input, in L1
 
 // Codes of one byte, as they are or on their way into words: one class for both, so that whoever makes
 // codes is compiled once.

@@ -13,9 +13,9 @@ template <class Lanes> BITMILL_INLINE bool has_unusual(f32x16 scale, Lanes lanes
   return (sign_bits(equal(size, within)) & lane_bits(lanes)) != lane_bits(lanes);
 }
 
-// Up to kMost groups.
+// Those of a batch.
 struct Groups {
-  static constexpr int64_t kMost = 64;
+  static constexpr int64_t kMost = kMostGroups;
 
   alignas(64) float scale[kMost], reciprocal[kMost];
   alignas(64) float offset[kMost] = {};
@@ -40,21 +40,14 @@ struct Groups {
   }
 };
 
-// Which ranges the rule of `q` wants. The value of largest magnitude, kSignedMax, stays the same when 0
-// joins the others.
-BITMILL_INLINE Want wanted_by(const Quantizer& q) {
-  if (q.rule == kAbsmax || q.rule == kFullRange) return kMagnitudes;
-  return q.rule == kOffset ? kRange : kWithZero;
-}
-
 // Parameters of ranges as they usually are, if they are: then no scale is zero, infinite or NaN, so that
 // nothing was, and nothing is to be counted.
 template <class Lanes>
 BITMILL_INLINE bool fit_usual(const Quantizer& q, const Ranges& r, Params out, int64_t at,
                               Lanes lanes, Groups& groups, int64_t i) {
   if (q.rule == kOffset) return false;
-  // The value of largest magnitude may hide a NaN.
-  if (q.rule == kSignedMax && has_unusual(sub(r.hi, r.lo), lanes)) return false;
+  // A NaN at one end may be hidden by the other.
+  if ((q.rule == kSignedMax || q.wide()) && has_unusual(sub(r.hi, r.lo), lanes)) return false;
   const Quotient quotient = quotient_of(q, r.lo, r.hi);
   const f32x16 exact = div(quotient.span, splat(quotient.divisor));
   Made made = {as_stored(exact, q.scales), splat(0.0f), splat(0)};
@@ -79,25 +72,19 @@ BITMILL_SELDOM void fit_unusual(const Quantizer& q, Ranges r, Params out, int64_
   groups.set(q, i, make_params(q, r, out, at, lanes, counts), lanes);
 }
 
-// At most 16 groups of the values at x, `values` in all.
-template <class T, class Lanes>
-BITMILL_INLINE void fit_lanes(const Quantizer& q, const T* x, int64_t values, int64_t group,
-                              Params out, int64_t at, Lanes lanes, Groups& groups, int64_t i,
-                              Counts* counts) {
-  const Ranges r = ranges_of(x, values, group, wanted_by(q));
-  if (!fit_usual(q, r, out, at, lanes, groups, i))
-    fit_unusual(q, r, out, at, lanes, groups, i, counts);
-}
-
-// The groups of the values at x, n in all.
-template <class T>
-void fit_groups(const Quantizer& q, const T* x, int64_t n, int64_t group, Params out, int64_t at,
+// The parameters of `count` groups by what was found of them.
+template <class Found>
+void fit_groups(const Quantizer& q, const Found& found, int64_t count, Params out, int64_t at,
                 Groups& groups, Counts* counts) {
   groups.divides = false;
-  int64_t i = 0;
-  for (; n >= 16 * group; i += 16, x += 16 * group, n -= 16 * group)
-    fit_lanes(q, x, 16 * group, group, out, at + i, Whole(), groups, i, counts);
-  if (n > 0) fit_lanes(q, x, n, group, out, at + i, (n - 1) / group + 1, groups, i, counts);
+  for (int64_t i = 0; i < count; i += 16) {
+    Ranges r = found.ranges(i);
+    if (q.rule == kAsymmetric) r = {min(splat(0.0f), r.lo), max(splat(0.0f), r.hi)}; // NaN stays
+    with_lanes(least(count - i, 16), [&](auto lanes) {
+      if (!fit_usual(q, r, out, at + i, lanes, groups, i))
+        fit_unusual(q, r, out, at + i, lanes, groups, i, counts);
+    });
+  }
 }
 
 // The same for groups whose parameters are given, `count` of them from index `at` on.

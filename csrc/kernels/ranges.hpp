@@ -13,29 +13,33 @@ BITMILL_INLINE f32x16 negate(f32x16 x) {
   return float_of(xor_(bits_of(x), splat((int32_t)0x80000000)));
 }
 
+constexpr int64_t kMostGroups = 64; // that are looked at together
+
+template <class Seen> struct FoundBy;
+
 // What is known of the values seen, lane by lane: made of kStep values, or of none, and merged.
 
 // The bits of max |x|.
 template <class T> struct AbsMax {
   static constexpr int64_t kStep = 16;
-  i32x16 most;
+  i32x16 most_ = splat(0);
 
-  BITMILL_INLINE AbsMax() : most(splat(0)) {}
-  BITMILL_INLINE explicit AbsMax(const T* x) : most(magnitude(load(x))) {}
-  BITMILL_INLINE void merge(const AbsMax& other) { most = max(most, other.most); }
-  BITMILL_INLINE i32x16 bits() const { return most; }
+  AbsMax() = default;
+  BITMILL_INLINE explicit AbsMax(const T* x) : most_(magnitude(load(x))) {}
+  BITMILL_INLINE void merge(const AbsMax& other) { most_ = max(most_, other.most_); }
+  BITMILL_INLINE i32x16 most() const { return most_; }
 };
 
 // The bits of elements of two bytes have the order of their values too, and are half as many.
 template <class T> struct AbsMax16 {
   static constexpr int64_t kStep = 32;
-  u8x64 most;
+  u8x64 most_ = splat_u8(0);
 
-  BITMILL_INLINE AbsMax16() : most(splat_u8(0)) {}
-  BITMILL_INLINE explicit AbsMax16(const T* x) : most(and_(load_bytes(x), splat_u16(0x7fff))) {}
-  BITMILL_INLINE void merge(const AbsMax16& other) { most = max_u16(most, other.most); }
-  BITMILL_INLINE i32x16 bits() const {
-    return max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most)));
+  AbsMax16() = default;
+  BITMILL_INLINE explicit AbsMax16(const T* x) : most_(and_(load_bytes(x), splat_u16(0x7fff))) {}
+  BITMILL_INLINE void merge(const AbsMax16& other) { most_ = max_u16(most_, other.most_); }
+  BITMILL_INLINE i32x16 most() const {
+    return max(bits_of(first_of<T>(most_)), bits_of(second_of<T>(most_)));
   }
 };
 template <> struct AbsMax<f16> : AbsMax16<f16> {
@@ -50,39 +54,42 @@ template <> struct AbsMax<bf16> : AbsMax16<bf16> {
 // after all others. So `most` is the greatest value if it is not negative, `far` the least value if it is
 // negative, and where all values have one sign, `near` is the one next to zero. A range that is to
 // contain zero needs no `near`.
-struct Extremes {
-  i32x16 most, far, near;
-};
-
 template <class T, bool kNear> struct MinMax {
   static constexpr int64_t kStep = 16;
-  Extremes e;
+  i32x16 most_ = splat((int32_t)0x80000000), far_ = splat(0), near_ = splat(0x7fffffff);
 
-  BITMILL_INLINE MinMax() : e{splat((int32_t)0x80000000), splat(0), splat(0x7fffffff)} {}
-  BITMILL_INLINE explicit MinMax(const T* x) { e.most = e.far = e.near = bits_of(load(x)); }
+  MinMax() = default;
+  BITMILL_INLINE explicit MinMax(const T* x) { most_ = far_ = near_ = bits_of(load(x)); }
   BITMILL_INLINE void merge(const MinMax& other) {
-    e.most = max(e.most, other.e.most);
-    e.far = max_u32(e.far, other.e.far);
-    if (kNear) e.near = min(e.near, other.e.near);
+    most_ = max(most_, other.most_);
+    far_ = max_u32(far_, other.far_);
+    if constexpr (kNear) near_ = min(near_, other.near_);
   }
-  BITMILL_INLINE Extremes bits() const { return e; }
+  BITMILL_INLINE i32x16 most() const { return most_; }
+  BITMILL_INLINE i32x16 far() const { return far_; }
+  BITMILL_INLINE i32x16 near() const { return near_; }
 };
 
+// Widening keeps the order.
 template <class T, bool kNear> struct MinMax16 {
   static constexpr int64_t kStep = 32;
-  u8x64 most, far, near;
+  u8x64 most_ = splat_u16(0x8000), far_ = splat_u8(0), near_ = splat_u16(0x7fff);
 
-  BITMILL_INLINE MinMax16() : most(splat_u16(0x8000)), far(splat_u8(0)), near(splat_u16(0x7fff)) {}
-  BITMILL_INLINE explicit MinMax16(const T* x) { most = far = near = load_bytes(x); }
+  MinMax16() = default;
+  BITMILL_INLINE explicit MinMax16(const T* x) { most_ = far_ = near_ = load_bytes(x); }
   BITMILL_INLINE void merge(const MinMax16& other) {
-    most = max_i16(most, other.most);
-    far = max_u16(far, other.far);
-    if (kNear) near = min_i16(near, other.near);
+    most_ = max_i16(most_, other.most_);
+    far_ = max_u16(far_, other.far_);
+    if constexpr (kNear) near_ = min_i16(near_, other.near_);
   }
-  BITMILL_INLINE Extremes bits() const { // widening keeps the order
-    return {max(bits_of(first_of<T>(most)), bits_of(second_of<T>(most))),
-            max_u32(bits_of(first_of<T>(far)), bits_of(second_of<T>(far))),
-            min(bits_of(first_of<T>(near)), bits_of(second_of<T>(near)))};
+  BITMILL_INLINE i32x16 most() const {
+    return max(bits_of(first_of<T>(most_)), bits_of(second_of<T>(most_)));
+  }
+  BITMILL_INLINE i32x16 far() const {
+    return max_u32(bits_of(first_of<T>(far_)), bits_of(second_of<T>(far_)));
+  }
+  BITMILL_INLINE i32x16 near() const {
+    return min(bits_of(first_of<T>(near_)), bits_of(second_of<T>(near_)));
   }
 };
 template <bool kNear> struct MinMax<f16, kNear> : MinMax16<f16, kNear> {
@@ -100,7 +107,7 @@ template <class Seen> BITMILL_INLINE Seen merged(Seen a, const Seen& b) {
 // What `Seen` knows of n >= 1 values. Four steps are merged among themselves first, so that the CPU does
 // not wait for one accumulator. A last step that is not full is filled up with the first value, which
 // changes nothing.
-template <class Seen, class T> BITMILL_INLINE auto range_bits(const T* x, int64_t n) {
+template <class Seen, class T> BITMILL_INLINE Seen seen_in(const T* x, int64_t n) {
   constexpr int64_t kStep = Seen::kStep;
   Seen seen;
   for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep)
@@ -113,7 +120,7 @@ template <class Seen, class T> BITMILL_INLINE auto range_bits(const T* x, int64_
     memcpy(last, x, (size_t)n * sizeof(T));
     seen.merge(Seen(last));
   }
-  return seen.bits();
+  return seen;
 }
 
 // Ranges of 16 groups side by side.
@@ -121,82 +128,91 @@ struct Ranges {
   f32x16 lo, hi;
 };
 
-// Which ranges are asked for: -max |x| ... max |x|, the range of x and 0, or the range of x.
-enum Want { kMagnitudes, kWithZero, kRange };
-
 // -0.0 becomes +0.0.
 BITMILL_INLINE f32x16 no_negative_zero(i32x16 bits) { return add(float_of(bits), splat(0.0f)); }
 
-// keep(bits, lane) for what `Seen` finds in each group of n values; the number of groups. With `usual` the
-// usual sizes of groups are known to the compiler, which takes their loops apart.
-template <class Seen, bool usual, class T, class Keep>
-BITMILL_INLINE int each_group(const T* x, int64_t n, int64_t group, Keep keep) {
-  int g = 0;
-  const auto whole = [&](int64_t size) {
-    for (; n >= size; ++g, x += size, n -= size) keep(range_bits<Seen>(x, size), g);
-  };
-  if (usual && kRegisters && group == 32)
-    whole(32);
-  else if (usual && kRegisters && group == 128)
-    whole(128);
-  else
-    whole(group);
-  if (n > 0) keep(range_bits<Seen>(x, n), g++);
-  return g;
-}
+// What was seen of groups, in arrays: set for all of a group, add for a part of it, ranges(g) for 16 groups
+// from g on, one in each lane. Here for -max |x| ... max |x|:
+struct Magnitudes {
+  i32x16 most[kMostGroups] = {};
 
-// Groups one after the other into the lanes of three vectors.
-template <bool kNear, class T>
-BITMILL_INLINE Ranges extremes_of(const T* x, int64_t n, int64_t group) {
-  i32x16 most[16], far[16], near[16];
-  const i32x16 top = splat((int32_t)0x80000000); // makes the unsigned order a signed one
-  int g = each_group<MinMax<T, kNear>, !kNear>(x, n, group, [&](const Extremes& e, int i) {
-    most[i] = e.most, far[i] = xor_(e.far, top), near[i] = e.near;
-  });
-  for (; g < 16; ++g) most[g] = far[g] = near[g] = splat(0);
-  const i32x16 up = reduce_max_each(most), down = xor_(reduce_max_each(far), top);
-  const i32x16 other = kNear ? reduce_min_each(near) : splat(0), zero = splat(0);
-  return {no_negative_zero(select(greater(zero, down), down, other)),
-          no_negative_zero(select(greater(zero, up), other, up))};
-}
+  template <class Seen> BITMILL_INLINE void set(int64_t g, const Seen& seen) {
+    most[g] = seen.most();
+  }
+  template <class Seen> BITMILL_INLINE void add(int64_t g, const Seen& seen) {
+    most[g] = max(most[g], seen.most());
+  }
+  Ranges ranges(int64_t g) const {
+    const f32x16 hi = float_of(reduce_max_each(most + g));
+    return {negate(hi), hi};
+  }
+};
 
-// The ranges of at most 16 groups of `group` values, of which there are n in all; other lanes are
-// unspecified.
-template <class T> Ranges ranges_of(const T* x, int64_t n, int64_t group, Want want) {
-  if (want == kRange) return extremes_of<true>(x, n, group);
-  if (want == kWithZero) return extremes_of<false>(x, n, group);
-  i32x16 most[16];
-  int g = each_group<AbsMax<T>, true>(x, n, group, [&](i32x16 bits, int i) { most[i] = bits; });
-  for (; g < 16; ++g) most[g] = splat(0);
-  const f32x16 hi = float_of(reduce_max_each(most));
-  return {negate(hi), hi};
-}
+// For the range of x, or without kNear of x and 0. `far` has its sign bits turned, which makes the unsigned
+// order a signed one.
+template <bool kNear> struct Limits {
+  i32x16 most[kMostGroups] = {}, far[kMostGroups] = {}, near[kNear ? kMostGroups : 1] = {};
+
+  template <class Seen> BITMILL_INLINE void set(int64_t g, const Seen& seen) {
+    most[g] = seen.most(), far[g] = turned(seen.far());
+    if constexpr (kNear) near[g] = seen.near();
+  }
+  template <class Seen> BITMILL_INLINE void add(int64_t g, const Seen& seen) {
+    most[g] = max(most[g], seen.most()), far[g] = max(far[g], turned(seen.far()));
+    if constexpr (kNear) near[g] = min(near[g], seen.near());
+  }
+  Ranges ranges(int64_t g) const {
+    const i32x16 up = reduce_max_each(most + g), down = turned(reduce_max_each(far + g));
+    const i32x16 zero = splat(0);
+    i32x16 other = zero;
+    if constexpr (kNear) other = reduce_min_each(near + g);
+    return {no_negative_zero(select(greater(zero, down), down, other)),
+            no_negative_zero(select(greater(zero, up), other, up))};
+  }
+
+ private:
+  static BITMILL_INLINE i32x16 turned(i32x16 bits) {
+    return xor_(bits, splat((int32_t)0x80000000));
+  }
+};
+
+template <class T> struct FoundBy<AbsMax<T>> {
+  using Type = Magnitudes;
+};
+template <class T, bool kNear> struct FoundBy<MinMax<T, kNear>> {
+  using Type = Limits<kNear>;
+};
+template <class Seen> using Found = typename FoundBy<Seen>::Type;
 
 // use(Ranges, index of the first group, lanes) for the groups of every row, up to 16 at a time.
-template <class T, class Use>
-BITMILL_INLINE void each_ranges(const T* x, const Block& block, Want want, Use use) {
+template <class Seen, class T, class Use>
+BITMILL_INLINE void each_ranges(const T* x, const Block& block, Use use) {
   int64_t at = 0;
+  Found<Seen> found;
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
-      const int64_t n = least(left, 16 * block.group);
-      const int64_t groups = (n - 1) / block.group + 1;
-      use(ranges_of(x, n, block.group, want), at, groups);
-      x += n, left -= n, at += groups;
+      int64_t groups = 0;
+      for (; groups < 16 && left > 0; ++groups) {
+        const int64_t n = least(left, block.group);
+        found.set(groups, seen_in<Seen>(x, n));
+        x += n, left -= n;
+      }
+      const Ranges r = found.ranges(0);
+      with_lanes(groups, [&](auto lanes) { use(r, at, lanes); });
+      at += groups;
     }
 }
 
 template <class T> void absmax(const void* x, Block block, float* out) {
-  each_ranges((const T*)x, block, kMagnitudes, [&](const Ranges& r, int64_t at, int64_t groups) {
-    with_lanes(groups, [&](auto lanes) { store(out + at, r.hi, lanes); });
+  each_ranges<AbsMax<T>>((const T*)x, block, [&](const Ranges& r, int64_t at, auto lanes) {
+    store(out + at, r.hi, lanes);
   });
 }
 
 template <class T> void minmax(const void* x, Block block, float* lo, float* hi) {
-  each_ranges((const T*)x, block, kRange, [&](const Ranges& r, int64_t at, int64_t groups) {
-    with_lanes(groups, [&](auto lanes) {
-      store(lo + at, r.lo, lanes);
-      store(hi + at, r.hi, lanes);
-    });
+  each_ranges<MinMax<T, true>>((const T*)x, block, [&](const Ranges& r, int64_t at, auto lanes) {
+    store(lo + at, r.lo, lanes);
+    store(hi + at, r.hi, lanes);
   });
 }
 

@@ -23,7 +23,8 @@ from bitmill import _core, kernels, reference
 from bitmill._dtypes import FLOATS, STORAGES, dtype
 from bitmill._sizes import group_count
 
-GROUPS = [None, 1, 15, 16, 17, 31, 32, 33, 48, 64, 96, 100, 128, 2047, 2048, 2049, 2050]
+GROUPS = [None, 1, 15, 16, 17, 31, 32, 33, 48, 64, 96, 100, 128, 256, 300, 384, 896, 1024]
+GROUPS += [2047, 2048, 2049, 2176]
 WIDTHS = [2, 3, 4, 5, 6, 7, 8, 16]
 EXPONENTS = [-140, -91, -90, -89, -20, -3, 0, 3, 89, 90, 91, 120]
 CANARY, AROUND = 0xA5, 256
