@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agree import CHECKED, nbytes, same_bits, top
+from arrays import at_a_line
 from bitmill import kernels, reference
 from ceilings import one_pass
 
@@ -17,7 +18,7 @@ SIGNED = pytest.mark.parametrize("signed", [True, False], ids=["int8", "uint8"])
 def codes_of(shape: tuple[int, int], bits: int, signed: bool) -> np.ndarray:
     """Random codes from all the fields that `bits` can hold."""
     fields = np.random.default_rng(bits).integers(0, 1 << bits, shape, np.uint8)
-    return (fields - np.uint8(1 << bits - 1)).view(np.int8) if signed else fields
+    return at_a_line((fields - np.uint8(1 << bits - 1)).view(np.int8) if signed else fields)
 
 
 @SIGNED

@@ -14,6 +14,7 @@ import pytest
 
 import bitmill as bm
 from agree import nbytes
+from arrays import at_a_line
 from bench_affine import scheme
 from bitmill import kernels
 from ceilings import Ceiling, Stream, one_pass, two_passes
@@ -130,7 +131,7 @@ def dequantize(race, weights, scheme, rival, peer):
 
 
 def fields(shape):
-    return np.random.default_rng(0).integers(0, 16, shape, np.uint8)
+    return at_a_line(np.random.default_rng(0).integers(0, 16, shape, np.uint8))
 
 
 @beside("numpy", "hqq")
@@ -214,7 +215,7 @@ def bench_range(race, weights, name, peer):
 @beside("numpy", "torch")
 def bench_error_sums(race, weights, peer):
     x = weights["f32"]
-    y = x + np.float32(0.001)
+    y = at_a_line(x + np.float32(0.001))
     meet(
         race,
         lambda: kernels.error_sums(x, y, num_threads=1),

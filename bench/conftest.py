@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import machine
+from arrays import at_a_line
 from bitmill import _core
 from race import Racing
 
@@ -54,11 +55,11 @@ class Weights:
         rng = np.random.default_rng(0)
         x = rng.standard_normal(shape, np.float32) * np.float32(0.02)
         x[rng.random(shape, np.float32) < 1e-3] *= 20
-        self._made = {"f32": x}
+        self._made = {"f32": at_a_line(x)}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._made:
-            self._made[name] = self._made["f32"].astype(DTYPES[name])
+            self._made[name] = at_a_line(self._made["f32"].astype(DTYPES[name]))
         return self._made[name]
 
 

@@ -84,8 +84,8 @@ BITMILL_INLINE void store(float* p, f32x16 x) {
   _mm256_storeu_ps(p + 8, x.b);
 }
 BITMILL_INLINE void store(f16* p, f32x16 x) {
-  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x.a, kNearest));
-  _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(x.b, kNearest));
+  const __m128i low = _mm256_cvtps_ph(x.a, kNearest), high = _mm256_cvtps_ph(x.b, kNearest);
+  _mm256_storeu_si256((__m256i*)p, _mm256_set_m128i(high, low));
 }
 BITMILL_INLINE void store(bf16* p, f32x16 x) {
   _mm256_storeu_si256((__m256i*)p, low_halves(to_bf16_lanes(x.a), to_bf16_lanes(x.b)));
