@@ -126,11 +126,22 @@ void affine_encode(const Quantizer* q, const void* x, Block block, Params given,
              [&](auto& codes) { encode_rows(*q, (const T*)x, block, given, codes); });
 }
 
+// n codes of one group, at most Lines::kStep bytes of values. A vector of floats is a line.
 template <class T, class Code>
-BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decoder& decode, T* out) {
+BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decoder& decode, Lines& lines) {
+  if constexpr (sizeof(T) == 4) {
+    const int64_t whole = lines.straight(4 * n) / 4;
+    for (int64_t i = 0; i < whole; i += 16)
+      lines.line(4 * i, bytes_of(decode(load_code(codes + i, Whole()))));
+    lines.pass(4 * whole);
+    codes += whole, n -= whole;
+    if (n == 0) return;
+  }
+  T* out = (T*)lines.room();
   each_vector(n, [&](int64_t i, auto lanes) {
     store(out + i, decode(load_code(codes + i, lanes)), lanes);
   });
+  lines.advance(n * (int64_t)sizeof(T));
 }
 
 BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
@@ -151,9 +162,8 @@ void decode_rows(const Quantizer& q, const void* stored, const Block& block, Par
       for (int64_t rest = least(left, block.group); rest > 0;) {
         int64_t n = least(rest, Lines::kStep / (int64_t)sizeof(T));
         const auto* from = codes.next(&n);
-        decode_span(from, n, decode, (T*)lines.room());
+        decode_span<T>(from, n, decode, lines);
         codes.advance(n);
-        lines.advance(n * (int64_t)sizeof(T));
         rest -= n, left -= n;
       }
     }

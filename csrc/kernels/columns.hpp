@@ -30,6 +30,15 @@ template <class T> struct RowLines {
     body();
     for (int64_t r = 0; r < rows; ++r) lines[r].advance(cols * (int64_t)sizeof(T));
   }
+  // The same for one that is whole lines in every row, which body streams; whether it was.
+  template <class Body> BITMILL_INLINE bool straight(int64_t rows, int64_t cols, Body body) {
+    const int64_t bytes = cols * (int64_t)sizeof(T);
+    for (int64_t r = 0; r < rows; ++r)
+      if (lines[r].straight(bytes) != bytes) return false;
+    body();
+    for (int64_t r = 0; r < rows; ++r) lines[r].pass(bytes);
+    return true;
+  }
   BITMILL_INLINE void finish(int64_t rows) {
     for (int64_t r = 0; r < rows; ++r) lines[r].finish();
   }
@@ -104,6 +113,12 @@ void column_encode(const Quantizer* q, const void* x_, Columns c, ColumnParams g
     encode_columns<LimitedEncoder>(*q, x, c, given, (uint8_t*)codes);
 }
 
+template <class Lanes>
+BITMILL_INLINE Decoder decoder_at(const Quantizer& q, ColumnParams given, int64_t i, Lanes lanes) {
+  return Decoder(q, load(given.scale + i, lanes), load_i32(given.zero_point + i, lanes),
+                 load(given.offset + i, lanes));
+}
+
 template <class T, class Code>
 void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, ColumnParams given,
                     T* to) {
@@ -115,14 +130,23 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
       const int64_t n = least(c.cols - col, kPiece);
       for (int64_t r = 0; r < rows; ++r)
         prefetch_ahead(from + r * c.row_step + col, n * (int64_t)sizeof(Code));
+      const auto decoded = [&](int64_t r, int64_t i, const Decoder& decode, auto lanes) {
+        return decode(load_code(from + r * c.row_step + col + i, lanes));
+      };
+      if constexpr (sizeof(T) == 4) // a vector is a line
+        if (out.straight(rows, n, [&] {
+              for (int64_t i = 0; i < n; i += 16) {
+                const Decoder decode = decoder_at(q, given, col + i, Whole());
+                for (int64_t r = 0; r < rows; ++r)
+                  out.lines[r].line(4 * i, bytes_of(decoded(r, i, decode, Whole())));
+              }
+            }))
+          continue;
       out.piece(rows, n, [&] {
         each_vector(n, [&](int64_t i, auto lanes) {
-          const int64_t at = col + i;
-          const Decoder decode(q, load(given.scale + at, lanes),
-                               load_i32(given.zero_point + at, lanes),
-                               load(given.offset + at, lanes));
+          const Decoder decode = decoder_at(q, given, col + i, lanes);
           for (int64_t r = 0; r < rows; ++r)
-            store(out.to[r] + i, decode(load_code(from + r * c.row_step + at, lanes)), lanes);
+            store(out.to[r] + i, decoded(r, i, decode, lanes), lanes);
         });
       });
     }

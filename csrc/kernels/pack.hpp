@@ -88,15 +88,34 @@ void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* 
   if (most >> B) *out_of_range = true;
 }
 
+// The same for whole lines of codes, straight to memory.
+template <int B>
+BITMILL_INLINE void unpack_lines(const uint32_t* words, int64_t count, const Lines& lines,
+                                 uint8_t bias) {
+  const u8x64 biases = splat_u8(bias);
+  const uint8_t* p = (const uint8_t*)words;
+  for (int64_t i = 0; i < count; i += 64, p += 8 * B) {
+    prefetch_ahead(p, 8 * B);
+    lines.line(i, add_u8(unpack64<B>(p), biases));
+  }
+}
+
 template <int B> void unpack(const uint32_t* packed, Block block, uint8_t bias, uint8_t* out) {
   Lines lines(out, block.streams);
-  for (int64_t row = 0; row < block.rows; ++row)
-    for (int64_t left = block.cols; left > 0;) {
+  for (int64_t row = 0; row < block.rows; ++row) {
+    int64_t left = block.cols;
+    if (const int64_t whole = lines.straight(left)) {
+      unpack_lines<B>(packed, whole, lines, (uint8_t)-bias);
+      lines.pass(whole);
+      packed += whole / 32 * B, left -= whole;
+    }
+    while (left > 0) {
       const int64_t n = least(left, Lines::kStep);
       unpack_run<B>(packed, n, (uint8_t*)lines.room(), (uint8_t)-bias);
       lines.advance(n);
       packed += words_of(n, B), left -= n;
     }
+  }
   lines.finish();
   end_stream();
 }

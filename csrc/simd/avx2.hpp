@@ -291,6 +291,9 @@ BITMILL_INLINE void stream_bytes(void* p, u8x64 x) {
   _mm256_stream_si256((__m256i*)p, x.a);
   _mm256_stream_si256((__m256i*)p + 1, x.b);
 }
+BITMILL_INLINE u8x64 bytes_of(f32x16 x) {
+  return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
+}
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 

@@ -212,6 +212,7 @@ BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* 
   _mm_storeu_si128((__m128i*)s, _mm512_extracti32x4_epi32(x.v, 3));
 }
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { _mm512_stream_si512((__m512i*)p, x.v); }
+BITMILL_INLINE u8x64 bytes_of(f32x16 x) { return {_mm512_castps_si512(x)}; }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }

@@ -168,6 +168,7 @@ BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* 
   memcpy(s, x.v + 48, 16);
 }
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { store_bytes(p, x); }
+BITMILL_INLINE u8x64 bytes_of(f32x16 x) { return load_bytes(&x); }
 BITMILL_INLINE void end_stream() {}
 BITMILL_INLINE void prefetch(const void*) {}
 

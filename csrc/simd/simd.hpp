@@ -29,6 +29,7 @@
 //   load_f64(p)                  8 elements of any T -> f64x8, by way of float
 //   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
 //                                store_quarters(p, q, r, s, v)
+//   bytes_of(v)                  the same 64 bytes of an f32x16
 //   stream_bytes(p, v)           past the caches; p is a multiple of 64. Whoever streams calls
 //                                end_stream() before others may read
 //   or_ and_                     bitwise, bytes
