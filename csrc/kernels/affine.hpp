@@ -36,10 +36,17 @@ BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Us
 template <class T, class Codes, class Encode>
 BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
                                  Encode encode) {
+  using Code = typename Codes::Code;
   const int64_t step = group < kChunk ? batch.n : kChunk;
   for (int64_t done = 0; done < batch.n; done += step) {
     const int64_t n = least(batch.n - done, step);
-    encode(batch.x + done, n, codes.room());
+    if constexpr (sizeof(Code) == 1)
+      if ((group % 64 == 0 || group == 32 || group >= kChunk) && codes.straight(n)) {
+        encode(batch.x + done, n, Put<Code>{codes.line(), true});
+        codes.pass(n);
+        continue;
+      }
+    encode(batch.x + done, n, Put<Code>{codes.room(), false});
     codes.give(n);
   }
   if (batch.ends_row) codes.end_row();
@@ -49,7 +56,7 @@ BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& co
 // where it counts, since every body is compiled for every rule and dtype.
 template <class Encode, class Seen, class T, class Code>
 BITMILL_INLINE int64_t encode_and_look(const T* x, int64_t n, int64_t group, const Groups& groups,
-                                       const Stored& stored, Code* codes, Look<Seen, T>& look) {
+                                       const Stored& stored, Put<Code> codes, Look<Seen, T>& look) {
   if constexpr (kRegisters && std::is_same_v<Encode, FittedEncoder> && sizeof(T) <= 4) {
     if (groups.divides) return 0;
     if (group == 32) return encode_short_groups<Encode, 32>(x, n, groups, stored, codes, look);
@@ -76,7 +83,7 @@ void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params ou
     fit_groups(q, look.found(), look.count(), out, batch.at, groups, counts);
     const Batch<T> next = batches.next();
     look.start(next);
-    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto* to) {
+    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       const int64_t done = encode_and_look<Encode>(from, n, block.group, groups, stored, to, look);
       if (done == n) return;
       Ahead ahead{(const char*)look.x(), 2};
@@ -114,7 +121,7 @@ BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& blo
   for (Batch<T> batch = batches.next(); batch.n > 0; batch = batches.next()) {
     load_groups(q, given, batch.at, (batch.n - 1) / block.group + 1, groups);
     Ahead ahead{(const char*)batch.x + kAhead, (int)sizeof(T)};
-    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto* to) {
+    encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       encode_groups<LimitedEncoder>(from, n, block.group, groups, 0, stored, to, ahead);
     });
   }

@@ -16,7 +16,7 @@ class ByteCodes {
   using Code = uint8_t;
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
-      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr), bits_(q.bits) {
+      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr) {
     packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
   }
   // Where the next codes go, at most kChunk; give() says how many there were.
@@ -30,6 +30,10 @@ class ByteCodes {
     held_ -= whole;
     if (held_) memcpy(buffer_, buffer_ + whole, 64);
   }
+  // Whether the next n codes are whole lines that may be streamed straight to line(); pass() is told.
+  BITMILL_INLINE bool straight(int64_t n) const { return !pack_ && lines_.straight(n) == n; }
+  BITMILL_INLINE uint8_t* line() const { return (uint8_t*)lines_.next(); }
+  BITMILL_INLINE void pass(int64_t n) { lines_.pass(n); }
   BITMILL_INLINE void end_row() {
     if (held_) pack(held_);
     held_ = 0;
@@ -37,15 +41,11 @@ class ByteCodes {
   BITMILL_INLINE void finish() { lines_.finish(); }
 
  private:
-  BITMILL_INLINE void pack(int64_t n) {
-    pack_(buffer_, n, (uint32_t*)lines_.room(), &packer_);
-    lines_.advance(words_of(n, bits_) * 4);
-  }
+  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, lines_, packer_); }
 
   Lines lines_;
   PackRun pack_; // none: codes as they are
   Packer packer_;
-  int bits_;
   int64_t held_ = 0; // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
 };

@@ -21,10 +21,24 @@ struct Ahead {
   }
 };
 
+// Where codes go; past the caches, lines of them.
+template <class Code> struct Put {
+  Code* to;
+  bool past;
+
+  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
+  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
+    if (past)
+      stream_bytes(to + i, codes);
+    else
+      store_bytes(to + i, codes);
+  }
+};
+
 // n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
 template <class Encode, class T, class Code>
 BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int64_t g,
-                                const Stored& stored, Code* codes, Ahead& ahead) {
+                                const Stored& stored, Put<Code> codes, Ahead& ahead) {
   const Steps steps = groups[g];
   const Encode encode(steps, stored.top);
   int64_t i = 0;
@@ -32,25 +46,25 @@ BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int
     const u8x64 shift = splat_u16(groups.shift[g]);
     for (; i + 64 <= n; i += 64) {
       ahead.step();
-      store_bytes(codes + i, encode64(x + i, encode, shift, encode, shift, stored));
+      codes.bytes(i, encode64(x + i, encode, shift, encode, shift, stored));
     }
   }
   each_vector(n - i, [&](int64_t k, auto lanes) {
     const i32x16 quotient = encode(load(x + i + k, lanes));
-    store_code(codes + i + k, stored.lanes(quotient, steps.shift), lanes);
+    store_code(codes.to + i + k, stored.lanes(quotient, steps.shift), lanes);
   });
 }
 
 // Groups of 32, two at a time; the number of values done.
 template <class Encode, class T>
 BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups, int64_t g,
-                                    const Stored& stored, uint8_t* codes, Ahead& ahead) {
+                                    const Stored& stored, Put<uint8_t> codes, Ahead& ahead) {
   int64_t i = 0;
   for (; i + 64 <= n; i += 64, g += 2) {
     ahead.step();
     const Encode first(groups[g], stored.top), second(groups[g + 1], stored.top);
-    store_bytes(codes + i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
-                                    splat_u16(groups.shift[g + 1]), stored));
+    codes.bytes(i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
+                            splat_u16(groups.shift[g + 1]), stored));
   }
   return i;
 }
@@ -58,7 +72,7 @@ BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
 // For batches in which a scale has no reciprocal, and codes of two bytes.
 template <class T, class Code>
 BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
-                                  int64_t g, const Stored& stored, Code* codes, Ahead& ahead) {
+                                  int64_t g, const Stored& stored, Put<Code> codes, Ahead& ahead) {
   for (int64_t done = 0; done < n; done += group, ++g)
     encode_span<DividingEncoder>(x + done, least(n - done, group), groups, g, stored, codes + done,
                                  ahead);
@@ -67,7 +81,7 @@ BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Gr
 // The n values at x, which begin with group g.
 template <class Encode, class T, class Code>
 void encode_groups(const T* x, int64_t n, int64_t group, const Groups& groups, int64_t g,
-                   const Stored& stored, Code* codes, Ahead& ahead) {
+                   const Stored& stored, Put<Code> codes, Ahead& ahead) {
   if constexpr (sizeof(Code) == 1)
     if (!groups.divides) {
       int64_t done = 0;
@@ -86,7 +100,7 @@ constexpr int64_t kPart = 128;
 
 template <class Encode, int64_t kGroup, class Seen, class T>
 int64_t encode_short_groups(const T* x, int64_t n, const Groups& groups, const Stored& stored,
-                            uint8_t* codes, Look<Seen, T>& look) {
+                            Put<uint8_t> codes, Look<Seen, T>& look) {
   const T* next = look.x();
   Found<Seen>& found = look.found();
   const int64_t both = least(n, look.left()) & -kPart;
@@ -108,7 +122,7 @@ int64_t encode_short_groups(const T* x, int64_t n, const Groups& groups, const S
 // Whole groups, each a multiple of kPart, or, where a batch has a single one, a part of that.
 template <class Encode, class Seen, class T>
 int64_t encode_long_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
-                           const Stored& stored, uint8_t* codes, Look<Seen, T>& look) {
+                           const Stored& stored, Put<uint8_t> codes, Look<Seen, T>& look) {
   const int64_t unit = group < kChunk ? group : kPart;
   const int64_t both = least(n, look.left()) / unit * unit;
   Ahead ahead{(const char*)look.x() + kAhead, (int)sizeof(T)};

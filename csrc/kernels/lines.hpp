@@ -34,11 +34,12 @@ class Lines {
     }
   }
   // Of `bytes` that come next, how many are whole lines that need no buffer: line(i) streams those at i
-  // from here on, and pass() goes behind them.
+  // from next() on, and pass() goes behind them.
   BITMILL_INLINE int64_t straight(int64_t bytes) const {
     return streams_ && held_ + full_bytes_ == 0 ? bytes & -kLine : 0;
   }
   BITMILL_INLINE void line(int64_t i, u8x64 bytes) const { stream_bytes(to_ + i, bytes); }
+  BITMILL_INLINE char* next() const { return to_; }
   BITMILL_INLINE void pass(int64_t bytes) { to_ += bytes; }
   // The rest; whoever made the last of these calls end_stream().
   BITMILL_INLINE void finish() {

@@ -7,32 +7,46 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Rows (or pieces of them that start at a multiple of 64 codes) to words, the last one filled up with
-// zeros. The bias makes codes into fields modulo 256; `seen` gathers the bits of all fields.
+// What turns codes into fields: the bias, modulo 256. `seen` gathers the bits of all fields.
 struct Packer {
   u8x64 seen = splat_u8(0);
   int64_t ahead; // how far before its use memory is asked for; 0 for what is in cache
   uint8_t bias;
-};
-template <int B>
-void pack_run(const uint8_t* codes, int64_t count, uint32_t* words, Packer* packer) {
-  const u8x64 biases = splat_u8(packer->bias);
-  u8x64 seen = packer->seen;
-  uint8_t* p = (uint8_t*)words;
-  for (; count >= 64; count -= 64, codes += 64, p += 8 * B) {
-    prefetch(codes + packer->ahead);
+
+  BITMILL_INLINE u8x64 fields(const uint8_t* codes, u8x64 biases) {
+    prefetch(codes + ahead);
     const u8x64 fields = add_u8(load_bytes(codes), biases);
     seen = or_(seen, fields);
-    pack64<B>(p, fields);
+    return fields;
   }
+};
+
+// A row (or a piece of it that starts at a multiple of 64 codes) to words, the last one filled up with
+// zeros; at most Lines::kRoom bytes of them.
+template <int B> void pack_run(const uint8_t* codes, int64_t count, Lines& lines, Packer& packer) {
+  const u8x64 biases = splat_u8(packer.bias);
+  Packer p = packer; // in registers
+  if constexpr (B == 4) {
+    const int64_t whole = 2 * lines.straight(count / 2);
+    for (int64_t i = 0; i < whole; i += 128) {
+      const u8x64 a = p.fields(codes + i, biases), b = p.fields(codes + i + 64, biases);
+      lines.line(i / 2, nibbles(a, b));
+    }
+    lines.pass(whole / 2);
+    codes += whole, count -= whole;
+  }
+  const int64_t bytes = words_of(count, B) * 4;
+  uint8_t* to = (uint8_t*)lines.room();
+  for (; count >= 64; count -= 64, codes += 64, to += 8 * B) pack64<B>(to, p.fields(codes, biases));
   if (count > 0) {
     uint8_t last[64] = {}, packed[64];
-    for (int64_t i = 0; i < count; ++i) last[i] = (uint8_t)(codes[i] + packer->bias);
-    seen = or_(seen, load_bytes(last));
+    for (int64_t i = 0; i < count; ++i) last[i] = (uint8_t)(codes[i] + p.bias);
+    p.seen = or_(p.seen, load_bytes(last));
     pack64<B>(packed, load_bytes(last));
-    memcpy(p, packed, (size_t)words_of(count, B) * 4);
+    memcpy(to, packed, (size_t)words_of(count, B) * 4);
   }
-  packer->seen = seen;
+  lines.advance(bytes);
+  packer.seen = p.seen;
 }
 
 // The reverse; the bias makes fields into codes.
@@ -51,7 +65,7 @@ void unpack_run(const uint32_t* words, int64_t count, uint8_t* codes, uint8_t bi
   memcpy(codes, last, (size_t)count);
 }
 
-using PackRun = void (*)(const uint8_t* codes, int64_t count, uint32_t* words, Packer* packer);
+using PackRun = void (*)(const uint8_t* codes, int64_t count, Lines& lines, Packer& packer);
 using UnpackRun = void (*)(const uint32_t* words, int64_t count, uint8_t* codes, uint8_t bias);
 
 BITMILL_INLINE PackRun pack_run_of(int bits) {
@@ -76,8 +90,7 @@ void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* 
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
       const int64_t n = least(left, kCodes);
-      pack_run<B>(codes, n, (uint32_t*)lines.room(), &packer);
-      lines.advance(words_of(n, B) * 4);
+      pack_run<B>(codes, n, lines, packer);
       codes += n, left -= n;
     }
   lines.finish();

@@ -408,11 +408,14 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
 }
 
 // Pairs of bytes as a + 16 * b, by one multiplication, then the low bytes of those.
-template <> BITMILL_INLINE void pack64<4>(uint8_t* p, u8x64 codes) {
+BITMILL_INLINE __m256i nibbles(u8x64 x) {
   const __m256i weights = _mm256_set1_epi16(0x1001);
-  const __m256i a = _mm256_maddubs_epi16(codes.a, weights);
-  const __m256i b = _mm256_maddubs_epi16(codes.b, weights);
-  _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
+  const __m256i a = _mm256_maddubs_epi16(x.a, weights), b = _mm256_maddubs_epi16(x.b, weights);
+  return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8);
+}
+BITMILL_INLINE u8x64 nibbles(u8x64 a, u8x64 b) { return {nibbles(a), nibbles(b)}; }
+template <> BITMILL_INLINE void pack64<4>(uint8_t* p, u8x64 codes) {
+  _mm256_storeu_si256((__m256i*)p, nibbles(codes));
 }
 
 // The B bytes of four groups of eight fields into 64-bit lanes, then split8 of bits.hpp.

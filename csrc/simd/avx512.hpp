@@ -305,6 +305,14 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
   _mm512_mask_storeu_epi8(p, ~(uint64_t)0 >> (64 - 8 * B), x);
 }
 
+// Pairs of bytes as a + 16 * b, by one multiplication, then the low bytes of those.
+BITMILL_INLINE u8x64 nibbles(u8x64 a, u8x64 b) {
+  const __m512i weights = _mm512_set1_epi16(0x1001),
+                order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  const __m512i low = _mm512_maddubs_epi16(a.v, weights), high = _mm512_maddubs_epi16(b.v, weights);
+  return {_mm512_permutexvar_epi64(order, _mm512_packus_epi16(low, high))};
+}
+
 // The B bytes of each group of eight fields into a 64-bit lane, then the eight fields by one shift.
 template <int B> BITMILL_INLINE u8x64 unpack64(const uint8_t* p) {
   static constexpr ByteOrder order = [] {

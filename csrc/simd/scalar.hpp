@@ -120,6 +120,7 @@ BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -
 // Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x)
 // rounds to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.
 BITMILL_INLINE int32_t nearest(float x) {
+  if (!(x >= -0x1p31f && x < 0x1p31f)) return INT32_MIN;
   const float shift = x < 0 ? -0x1p23f : 0x1p23f;
   return (int32_t)(x > -0x1p23f && x < 0x1p23f ? (x + shift) - shift : x);
 }
@@ -257,6 +258,12 @@ template <int B> BITMILL_INLINE void pack64(uint8_t* p, u8x64 codes) {
   memcpy(x, &codes, 64);
   for (int i = 0; i < 8; ++i) x[i] = join8<B>(x[i]);
   for (int i = 0; i < 8; ++i) memcpy(p + i * B, &x[i], B);
+}
+BITMILL_INLINE u8x64 nibbles(u8x64 a, u8x64 b) {
+  u8x64 r;
+  pack64<4>(r.v, a);
+  pack64<4>(r.v + 32, b);
+  return r;
 }
 template <int B> BITMILL_INLINE u8x64 unpack64(const uint8_t* p) {
   uint64_t x[8] = {};

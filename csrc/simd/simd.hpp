@@ -24,7 +24,7 @@
 //   quotient(x, s, r)            div(x, s) to the bit, given r = 1 / s, where 2^-90 <= |s| <= 2^90 and
 //                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number
 //                                below 2^-2, which rounds to the same code
-//   to_i32(v)                    to nearest even; |v| must be below 2^31
+//   to_i32(v)                    to nearest even; -2^31 for NaN and where 32 bits are too few
 //   to_f32(v)                    exact for |v| <= 2^24
 //   load_f64(p)                  8 elements of any T -> f64x8, by way of float
 //   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
@@ -51,6 +51,7 @@
 //   pack64<B>(p, v)              64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
 //   unpack64<B>(p)               the reverse
+//   nibbles(a, b)                what pack64<4> makes of a, then of b: 64 bytes
 //
 // Every verb may touch any address: nothing is assumed about alignment.
 #pragma once
