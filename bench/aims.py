@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Row:
     alone: str
     shares: tuple[int, int]
     beside: str = ""
-    ratios: dict[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = NONE
 
     def misses(self, isa: str, share: float, ratios: dict[str, float]) -> list[str]:
         """What falls short, in words."""
@@ -32,6 +36,7 @@ class Row:
 
 
 INT4 = {"numpy": 15, "torch_compile": 3, "fbgemm": 2}
+FBGEMM = {"fbgemm": 2}
 INT8 = {"numpy": 10, "fbgemm": 2.5}
 TWICE = {"numpy": 2, "torch": 2, "torch_compile": 2, "ml_dtypes": 2}
 THRICE = {"numpy": 3, "fbgemm": 3, "ggml": 3}
@@ -42,18 +47,16 @@ def quantizing(
     name: str,
     shares: tuple[int, int],
     beside: str = "",
-    ratios: dict[str, float] | None = None,
+    ratios: Mapping[str, float] = NONE,
 ) -> Row:
     """Alone into arrays that are there, as the ceiling; beside peers into new ones, as those do."""
-    return Row(label, f"bench_quantize[ISA-{name}]", shares, beside, ratios or {})
+    return Row(label, f"bench_quantize[ISA-{name}]", shares, beside, ratios)
 
 
-def both(label: str, prefix: str, shares: tuple[int, int], ratios: dict[str, float]) -> Row:
+def both(label: str, prefix: str, shares: tuple[int, int], ratios: Mapping[str, float]) -> Row:
     """Rates and ratios from the same benches, whose arrays are there on both sides."""
     return Row(label, prefix, shares, prefix, ratios)
 
-
-FBGEMM = {"fbgemm": 2}
 
 ROWS = [
     quantizing(
@@ -74,10 +77,10 @@ ROWS = [
     quantizing(
         "int8, a scale per row, bf16", "int8 sym row-bf16", (70, 45), "bench_int8_row[bf16-", INT8
     ),
-    Row("int8, one scale, f32", "bench_quantize_tensor[ISA-sym]", (90, 90)),
+    Row("int8, one scale, f32", "bench_quantize_whole[ISA-sym]", (90, 90)),
     Row(
         "uint8, one scale, f32",
-        "bench_quantize_tensor[ISA-asym]",
+        "bench_quantize_whole[ISA-asym]",
         (90, 90),
         "bench_uint8_tensor[",
         {"onnxruntime": 0.95},
@@ -92,5 +95,5 @@ ROWS = [
     both("f32 → f16", "bench_convert[from-f16-", (85, 75), TWICE),
     both("absmax per row, f32", "bench_range[absmax-", (85, 75), TWICE),
     both("min and max per row, f32", "bench_range[minmax-", (85, 75), TWICE),
-    both("error sums of two f32", "bench_error_sums[", (75, 65), {"numpy": 3}),
+    both("error sums of two f32", "bench_errors[", (75, 65), {"numpy": 3}),
 ]

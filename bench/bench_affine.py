@@ -10,6 +10,7 @@ import pytest
 
 import bitmill as bm
 from agree import CHECKED, nbytes, same_bits, top
+from arrays import empty
 from bitmill import kernels, reference
 from ceilings import one_pass, two_passes
 
@@ -65,11 +66,11 @@ def quantize(race, x, options):
 
 
 @pytest.mark.parametrize("rule", ["sym", "asym"])
-def bench_quantize_tensor(race, weights, isa, rule):
+def bench_quantize_whole(race, weights, isa, rule):
     """One scale for all: a pass for the range, and a pass for the codes, into the same array."""
     x = weights["f32"].reshape(1, -1)
     scheme = bm.Affine(8, symmetric=rule == "sym", axis=None)
-    grid, codes = scheme.grid, np.empty(x.shape, np.int8 if rule == "sym" else np.uint8)
+    grid, codes = scheme.grid, empty(x.shape, np.int8 if rule == "sym" else np.uint8)
     options = {"qmin": grid.qmin, "qmax": grid.qmax}
 
     def quantize():
@@ -94,7 +95,7 @@ def bench_encode(race, weights, isa, name, dtype):
     """With given parameters, into the same array every time."""
     x, options = weights[dtype], scheme(name)
     made = kernels.affine_quantize(x, **options, num_threads=1)
-    params, codes = made[1:4], np.empty_like(made.codes)
+    params, codes = made[1:4], empty(made.codes.shape, made.codes.dtype)
     del options["rule"]
     kernels.affine_encode(x, *params, **options, out=codes, num_threads=1)
     same_bits(codes, made.codes)
@@ -122,7 +123,7 @@ def bench_decode_other_widths(race, weights, isa, bits):
 def decode(race, weights, options, to):
     """Race affine_decode into the same array every time."""
     made = kernels.affine_quantize(weights["f32"], **options, num_threads=1)
-    out = np.empty(weights.shape, weights[to].dtype)
+    out = empty(weights.shape, weights[to].dtype)
     stored = {"group_size": options.get("group_size"), "dtype_name": out.dtype.name}
     if "bits" in options:
         signed = options["qmin"] < 0

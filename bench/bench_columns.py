@@ -11,6 +11,7 @@ import pytest
 
 import bitmill as bm
 from agree import CHECKED, nbytes, same_bits, top
+from arrays import empty
 from bitmill import kernels, reference
 from ceilings import one_pass, two_passes
 
@@ -50,7 +51,7 @@ def bench_column_decode(race, weights, isa, name, to):
     x, options = weights["f32"], COLUMN[name]
     params = columns_of(x, options)
     codes = kernels.column_encode(x, *params, qmin=options["qmin"], qmax=options["qmax"])
-    out = np.empty(x.shape, weights[to].dtype)
+    out = empty(x.shape, weights[to].dtype)
     stored = {"dtype_name": out.dtype.name, "out": out, "num_threads": 1}
     kernels.column_decode(codes, *params, **stored)
     wanted = reference.column_decode(codes[CHECKED], *params, dtype_name=out.dtype.name)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agree import CHECKED, nbytes, same_bits, top
+from arrays import empty
 from bitmill import kernels, reference
 from ceilings import one_pass
 
@@ -14,7 +15,7 @@ from ceilings import one_pass
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f64"])
 def bench_to_float32(race, weights, isa, dtype):
     x = weights[dtype]
-    out = np.empty(x.shape, np.float32)
+    out = empty(x.shape, np.float32)
     kernels.to_float32(x, out=out, num_threads=1)
     same_bits(top(out), reference.to_float32(x[CHECKED]))
     race(
@@ -27,7 +28,7 @@ def bench_to_float32(race, weights, isa, dtype):
 
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f64"])
 def bench_from_float32(race, weights, isa, dtype):
-    x, out = weights["f32"], np.empty_like(weights[dtype])
+    x, out = weights["f32"], empty(weights.shape, weights[dtype].dtype)
     kernels.from_float32(x, out.dtype.name, out=out, num_threads=1)
     same_bits(top(out), reference.from_float32(x[CHECKED], out.dtype.name))
     race(

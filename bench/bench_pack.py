@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agree import CHECKED, nbytes, same_bits, top
-from arrays import at_a_line
+from arrays import at_a_line, empty
 from bitmill import kernels, reference
 from ceilings import one_pass
 
@@ -39,7 +39,7 @@ def bench_pack(race, weights, isa, bits, signed):
 @pytest.mark.parametrize("bits", WIDTHS)
 def bench_unpack(race, weights, isa, bits, signed):
     codes = codes_of(weights.shape, bits, signed)
-    packed, out = kernels.pack(codes, bits, num_threads=1), np.empty_like(codes)
+    packed, out = kernels.pack(codes, bits, num_threads=1), empty(codes.shape, codes.dtype)
     options = {"signed": signed, "out": out, "num_threads": 1}
     kernels.unpack(packed, bits, codes.shape[1], **options)
     same_bits(out, codes)

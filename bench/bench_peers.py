@@ -14,7 +14,7 @@ import pytest
 
 import bitmill as bm
 from agree import nbytes
-from arrays import at_a_line
+from arrays import at_a_line, empty
 from bench_affine import scheme
 from bitmill import kernels
 from ceilings import Ceiling, Stream, one_pass, two_passes
@@ -117,13 +117,13 @@ def bench_dequantize_int4(race, weights, peer):
 def dequantize(race, weights, scheme, rival, peer):
     """To float32, into the same array every time; the peer's array is its own."""
     q = bm.quantize(weights["f32"], scheme, num_threads=1)
-    out = np.empty(weights.shape, np.float32)
+    out = empty(weights.shape, np.float32)
     values = q.dequantize(num_threads=1)
     meet(
         race,
         lambda: q.dequantize(out=out, num_threads=1),
         peer,
-        rival(q, np.empty_like(out), values),
+        rival(q, empty(out.shape, out.dtype), values),
         size=out.size,
         nbytes=q.nbytes + out.nbytes,
         ceiling=one_pass(q.codes if q.scheme.bits == 8 else q.packed, out.nbytes),
@@ -152,7 +152,7 @@ def bench_pack4(race, weights, peer):
 @beside("numpy", "hqq")
 def bench_unpack4(race, weights, peer):
     codes = fields(weights.shape)
-    packed, out = kernels.pack(codes, 4, num_threads=1), np.empty_like(codes)
+    packed, out = kernels.pack(codes, 4, num_threads=1), empty(codes.shape, codes.dtype)
     options = {"signed": False, "out": out, "num_threads": 1}
     meet(
         race,
@@ -179,7 +179,7 @@ def bench_unpack4(race, weights, peer):
 def bench_convert(race, weights, way, dtype, peer):
     x = weights[dtype if way == "to" else "f32"]
     to = np.dtype(np.float32) if way == "to" else weights[dtype].dtype
-    out, options = np.empty(x.shape, to), {"num_threads": 1}
+    out, options = empty(x.shape, to), {"num_threads": 1}
 
     def convert(out):
         if way == "to":
@@ -190,7 +190,7 @@ def bench_convert(race, weights, way, dtype, peer):
         race,
         lambda: convert(out),
         peer,
-        load(peer).convert(x, np.empty_like(out), convert(None)),
+        load(peer).convert(x, empty(out.shape, out.dtype), convert(None)),
         size=x.size,
         nbytes=nbytes(x, out),
         ceiling=one_pass(x, out.nbytes),
@@ -213,7 +213,7 @@ def bench_range(race, weights, name, peer):
 
 
 @beside("numpy", "torch")
-def bench_error_sums(race, weights, peer):
+def bench_errors(race, weights, peer):
     x = weights["f32"]
     y = at_a_line(x + np.float32(0.001))
     meet(

@@ -52,6 +52,7 @@ def main() -> None:
 
 def run(folder: Path, shape: str) -> list[Path]:
     """Run the benches; the files with their results."""
+    # A prefix that is a whole name is one of bench_affine.py; the others are of bench_peers.py.
     alone = [row.alone.replace("ISA", _core.isa()) for row in ROWS if row.alone.endswith("]")]
     runs = [
         ("1", ["bench_peers.py"]),

@@ -31,7 +31,7 @@ struct bf16 {
   uint16_t bits;
 };
 
-// How a range becomes a scale, in the order of bitmill._check.RULES.
+// How a range becomes a scale, in the order of bitmill._arguments.RULES.
 enum Rule { kAbsmax, kFullRange, kSignedMax, kAsymmetric, kOffset };
 
 // Contiguous values: `rows` rows of `cols`, each cut into groups of `group` (the last may be short).

@@ -25,9 +25,7 @@
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \
-  VERB(to_f32, to_f32(i))                                                                          \
-  VERB(reduce_min, reduce_min(i))                                                                  \
-  VERB(reduce_max, reduce_max(i))
+  VERB(to_f32, to_f32(i))
 
 namespace bitmill {
 #define BITMILL_VERB(name, expression) verb_##name,

@@ -69,7 +69,8 @@ def test_kernel_writes_its_output_and_nothing_else(isa, streams, rng, name):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("group", [None, 32, 100, 128, 70_000])
 def test_rows_that_are_cut_into_pieces_equal_the_twin(isa, streams, rng, threads, group):
-    x = cases.normal(rng, (9, 131_149))  # 4.7 MB, so that threads share it
+    # Twice a piece of parallel.cpp, so that rows are cut; 9.4 MB, so that threads share it.
+    x = cases.normal(rng, (9, 2 * 131_072 + 149))
     options = {"qmin": 0, "qmax": 7, "group_size": group, "bits": 3}
     params = {"rule": "asymmetric", "scales": "bfloat16"}
     wanted = reference.affine_quantize(x[:2], **options, **params)

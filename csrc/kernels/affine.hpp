@@ -100,7 +100,8 @@ void affine_quantize(const Quantizer* q, const void* x_, Block block, Params out
                      Counts* counts) {
   const T* x = (const T*)x_;
   with_codes(*q, codes_, block.streams, [&](auto& codes) {
-    if constexpr (sizeof(*codes.room()) == 2) { // these have one encoder, and range, for all rules
+    if constexpr (std::is_same_v<std::decay_t<decltype(codes)>,
+                                 WideCodes>) { // these have one encoder, and range, for all rules
       quantize_rows<DividingEncoder, MinMax<T, true>>(*q, x, block, out, codes, counts);
     } else if (q->rule == kAbsmax || q->rule == kFullRange) {
       quantize_rows<FittedEncoder, AbsMax<T>>(*q, x, block, out, codes, counts);

@@ -60,7 +60,7 @@ template <class Seen, class T> class Look {
   int64_t count() const { return count_; }
 
   // For whoever reads a part: where it is and how much is left; then what was seen of the next n values,
-  // all of one group, or how many of the next groups were put into found().
+  // all of one group, or, where a batch begins, how many of its groups were put into found().
   const T* x() const { return x_; }
   int64_t left() const { return left_; }
   void take(const Seen& seen, int64_t n) {

@@ -237,18 +237,6 @@ BITMILL_INLINE f32x16 to_f32(i32x16 x) {
   return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }
 
-BITMILL_INLINE int32_t reduce_max(i32x16 x) {
-  const __m256i eight = _mm256_max_epi32(x.a, x.b);
-  __m128i r = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  r = _mm_max_epi32(r, _mm_shuffle_epi32(r, 0x4e));
-  return _mm_cvtsi128_si32(_mm_max_epi32(r, _mm_shuffle_epi32(r, 0xb1)));
-}
-BITMILL_INLINE int32_t reduce_min(i32x16 x) {
-  const __m256i eight = _mm256_min_epi32(x.a, x.b);
-  __m128i r = _mm_min_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  r = _mm_min_epi32(r, _mm_shuffle_epi32(r, 0x4e));
-  return _mm_cvtsi128_si32(_mm_min_epi32(r, _mm_shuffle_epi32(r, 0xb1)));
-}
 BITMILL_INLINE double reduce_max(f64x8 x) {
   const __m256d four = _mm256_max_pd(x.a, x.b);
   const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));

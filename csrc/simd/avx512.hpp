@@ -184,8 +184,6 @@ BITMILL_INLINE f64x8 sub(f64x8 x, f64x8 y) { return _mm512_sub_pd(x, y); }
 BITMILL_INLINE f64x8 mul(f64x8 x, f64x8 y) { return _mm512_mul_pd(x, y); }
 BITMILL_INLINE f64x8 max(f64x8 x, f64x8 y) { return _mm512_max_pd(x, y); }
 
-BITMILL_INLINE int32_t reduce_max(i32x16 x) { return _mm512_reduce_max_epi32(x.v); }
-BITMILL_INLINE int32_t reduce_min(i32x16 x) { return _mm512_reduce_min_epi32(x.v); }
 BITMILL_INLINE double reduce_max(f64x8 x) { return _mm512_reduce_max_pd(x); }
 BITMILL_INLINE double reduce_add(f64x8 eight) {
   const __m256d four =

@@ -221,16 +221,6 @@ BITMILL_INLINE u8x64 narrow(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x
   return r;
 }
 
-BITMILL_INLINE int32_t reduce_max(i32x16 x) {
-  int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i) r = x.v[i] > r ? x.v[i] : r;
-  return r;
-}
-BITMILL_INLINE int32_t reduce_min(i32x16 x) {
-  int32_t r = x.v[0];
-  for (int i = 1; i < 16; ++i) r = x.v[i] < r ? x.v[i] : r;
-  return r;
-}
 BITMILL_INLINE double reduce_max(f64x8 x) {
   for (int half = 4; half; half /= 2)
     for (int i = 0; i < half; ++i) x.v[i] = x.v[i] > x.v[i + half] ? x.v[i] : x.v[i + half];
@@ -244,12 +234,18 @@ BITMILL_INLINE double reduce_add(f64x8 x) {
 
 BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
   i32x16 r;
-  for (int i = 0; i < 16; ++i) r.v[i] = reduce_max(v[i]);
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = v[i].v[0];
+    for (int32_t x : v[i].v) r.v[i] = x > r.v[i] ? x : r.v[i];
+  }
   return r;
 }
 BITMILL_INLINE i32x16 reduce_min_each(const i32x16* v) {
   i32x16 r;
-  for (int i = 0; i < 16; ++i) r.v[i] = reduce_min(v[i]);
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = v[i].v[0];
+    for (int32_t x : v[i].v) r.v[i] = x < r.v[i] ? x : r.v[i];
+  }
   return r;
 }
 

@@ -44,7 +44,6 @@
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same
-//   reduce_min reduce_max        over all lanes of an i32x16
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
 //   reduce_add reduce_max        over all lanes of an f64x8, in the tree 4+4, 2+2, 1+1

@@ -40,8 +40,10 @@ class Round:
         self.type, self.to = self.one_of(FLOATS), self.one_of(FLOATS)
         self.rows = self.number(0, 10)
         self.cols = self.number(*self.one_of([(0, 70), (100, 700), (2000, 5000)]))
+        if self.chance(0.04):  # several pieces, which threads share; of a row, or of rows
+            self.rows, self.cols = self.one_of([(1, 300_000), (2, 270_001), (150, 2999)])
         self.group = self.one_of(GROUPS)
-        if self.group and self.cols / self.group > 200:
+        if self.group and self.rows * self.cols / self.group > 10_000:
             self.group = None
         self.draw_codes()
 
@@ -80,6 +82,8 @@ class Round:
         x = self.one_of(kinds)().astype(np.float32).astype(dtype(of))
         if finite:
             x[~np.isfinite(x.astype(np.float32))] = 1
+        elif x.size and self.chance(0.2):
+            x.flat[self.number(0, x.size)] = self.one_of([np.nan, -np.nan, np.inf, -np.inf])
         return x
 
     def parameters(self, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
@@ -142,6 +146,17 @@ def quantize(r: Round) -> None:
         return
     same(made[:4], wanted[:4])
     r.into(wanted.codes, lambda out: kernels.affine_quantize(x, **options, out=out, **r.threads))
+
+
+def fit(r: Round) -> None:
+    shape = (r.rows, r.number(1, 50))
+    lo, hi = (r.values(shape, "float32", finite=True) for _ in range(2))
+    options = r.range | {"rule": r.rule, "scales": r.scales}
+    lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
+    same(
+        tuple(kernels.affine_params(lo, hi, **options)),
+        tuple(reference.affine_params(lo, hi, **options)),
+    )
 
 
 def code_and_decode(r: Round) -> None:
@@ -214,7 +229,7 @@ def play(seed: int) -> None:
     stream = _core.stream_from(0 if r.chance(0.6) else 1 << 62)
     share = _core.share_from(0 if r.chance(0.3) else 1 << 62)
     try:
-        for kernel in (quantize, code_and_decode, columns, ranges, pack, convert, errors):
+        for kernel in (quantize, fit, code_and_decode, columns, ranges, pack, convert, errors):
             try:
                 kernel(r)
             except Exception as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property, lru_cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,12 @@ class Affine:
 
     def view(self, shape: tuple[int, ...]) -> View:
         """How a tensor of this shape is cut into groups."""
-        return view_of(shape, self.axis, self.group_size)
+        return view_of(tuple(map(index, shape)), self.axis, self.group_size)
 
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
-        return list(_layout(self, tuple(shape)))
+        shape = tuple(map(index, shape))
+        return list(_layout(self.grid, self.packed_bits, self.view(shape).params, shape))
 
     def with_scales(self, scales: str) -> Affine:
         """The same scheme with scales and offsets stored in another dtype.
@@ -137,6 +139,9 @@ class Affine:
         {'scheme': 'Affine', 'bits': 4, 'group_size': 32}
         """
         return {"scheme": "Affine", "bits": self.bits} | _given(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # nothing that is derived
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in _given(self).items())
@@ -265,19 +270,18 @@ class Affine:
 
 
 @lru_cache(maxsize=1024)
-def _layout(scheme: Affine, shape: tuple[int, ...]) -> tuple[Field, ...]:
-    params = scheme.view(shape).params
-    made = []
-    if scheme.packed_bits is None:
-        made.append(Field("codes", code_dtype(*scheme.code_range).name, shape))
+def _layout(
+    grid: Grid, packed_bits: int | None, params: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[Field, ...]:
+    if packed_bits is None:
+        made = [Field("codes", code_dtype(grid.qmin, grid.qmax).name, shape)]
     else:
-        words = word_count(shape[-1], scheme.bits)
-        made.append(Field("packed", "uint32", (*shape[:-1], words)))
-    made.append(Field("scale", scheme.scales, params))
-    if scheme.grid.rule == "asymmetric":
-        made.append(Field("zero_point", zero_point_dtype(scheme.code_range.qmax).name, params))
-    elif scheme.offset:
-        made.append(Field("offset", scheme.scales, params))
+        made = [Field("packed", "uint32", (*shape[:-1], word_count(shape[-1], packed_bits)))]
+    made.append(Field("scale", grid.scales, params))
+    if grid.rule == "asymmetric":
+        made.append(Field("zero_point", zero_point_dtype(grid.qmax).name, params))
+    elif grid.rule == "offset":
+        made.append(Field("offset", grid.scales, params))
     return tuple(made)
 
 
