@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 NONE: Mapping[str, float] = MappingProxyType({})
@@ -23,7 +23,7 @@ class Row:
     alone: str
     shares: tuple[int, int]
     beside: str = ""
-    ratios: Mapping[str, float] = NONE
+    ratios: Mapping[str, float] = field(default_factory=dict)
 
     def misses(self, isa: str, share: float, ratios: dict[str, float]) -> list[str]:
         """What falls short, in words."""

@@ -56,7 +56,7 @@ int64_t stride_for(int64_t count, int64_t bytes, int threads) {
   return std::max<int64_t>(1, std::min(wanted, count / (4 * threads)));
 }
 
-std::atomic<int64_t> alone{int64_t(4) << 20};
+std::atomic<int64_t> alone{int64_t(6) << 20}; // where two threads break even (bench_threads.py)
 
 constexpr int64_t kPiece = 131072; // values in a piece, about
 
