@@ -135,11 +135,12 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
       };
       if constexpr (sizeof(T) == 4) // a vector is a line
         if (out.straight(rows, n, [&] {
-              for (int64_t i = 0; i < n; i += 16) {
-                const Decoder decode = decoder_at(q, given, col + i, Whole());
-                for (int64_t r = 0; r < rows; ++r)
+              // Row by row: memory likes long bursts, and the parameters are in L1.
+              for (int64_t r = 0; r < rows; ++r)
+                for (int64_t i = 0; i < n; i += 16) {
+                  const Decoder decode = decoder_at(q, given, col + i, Whole());
                   out.lines[r].line(4 * i, bytes_of(decoded(r, i, decode, Whole())));
-              }
+                }
             }))
           continue;
       out.piece(rows, n, [&] {
