@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Rows in batches of groups, and the ranges of one batch, found a little at a time: while the codes of the
 // batch before are made, so that memory is read all the time, and not between bursts of arithmetic. That
-// took int4 quantization of float32 from 63 to 74 % of the memory's speed, int8 rows from 67 to 75 %
-// (Zen 3).
+// made the quantization of int4 and of int8 rows 10 to 17 % faster (Zen 3).
 #pragma once
 #include "ranges.hpp"
 

@@ -85,7 +85,7 @@ template <int B>
 void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* out_of_range) {
   constexpr int64_t kCodes = Lines::kStep * 8 / B & -64;
   Packer packer;
-  packer.ahead = 1024, packer.bias = bias;
+  packer.ahead = 1024, packer.bias = bias; // better than kAhead where so little arithmetic waits
   Lines lines(out, block.streams);
   for (int64_t row = 0; row < block.rows; ++row)
     for (int64_t left = block.cols; left > 0;) {
@@ -101,7 +101,7 @@ void pack(const uint8_t* codes, Block block, uint8_t bias, uint32_t* out, bool* 
   if (most >> B) *out_of_range = true;
 }
 
-// The same for whole lines of codes, straight to memory.
+// unpack_run for whole lines of codes, straight to memory.
 template <int B>
 BITMILL_INLINE void unpack_lines(const uint32_t* words, int64_t count, const Lines& lines,
                                  uint8_t bias) {
