@@ -38,12 +38,13 @@ class ColumnCall {
     params_.reciprocal = reciprocals_.data();
   }
 
-  // one(columns, their parameters, index of the first value) for pieces of a few rows
+  // one(columns, their parameters, index of the first value) for pieces of a few rows, down the same
+  // columns: what a piece asks for below its own rows is what the next one reads
   template <class One> void each(int64_t bytes_out, int threads, const One& one) const {
-    constexpr int64_t kRows = 4, kCols = 16384; // parameters of so many columns stay in L2
+    constexpr int64_t kRows = 32, kCols = 4096; // the parameters of these stay in L2
     const int64_t across = (cols + kCols - 1) / kCols, down = (rows + kRows - 1) / kRows;
     run(across * down, rows * cols * value_size(), threads, [&](int64_t i) {
-      const int64_t row = i / across * kRows, col = i % across * kCols;
+      const int64_t row = i % down * kRows, col = i / down * kCols;
       const Columns piece = {std::min(kRows, rows - row), std::min(kCols, cols - col), cols,
                              streams(bytes_out)};
       one(piece, from(col), row * cols + col);

@@ -45,7 +45,7 @@ void minmax(const py::array& x, int type, int64_t rows, int64_t cols, int64_t gr
 template <class One>
 void each_chunk(const char* x, Float type, int64_t rows, int64_t cols, int64_t step, int threads,
                 const One& one) {
-  constexpr int64_t kCols = 2048; // columns at a time: their results stay in L1
+  constexpr int64_t kCols = 4096; // columns at a time: their results stay in L2
   const int64_t spans = (cols + kCols - 1) / kCols, chunks = (rows + step - 1) / step;
   const int64_t size = item_size(type);
   run(chunks * spans, rows * cols * size, threads, [&](int64_t i) {

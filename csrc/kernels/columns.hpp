@@ -11,7 +11,8 @@ namespace {
 // Rows that share the loads of parameters.
 constexpr int kRows = 4;
 
-// visit(first row, number of rows) for all rows, kRows at a time.
+// visit(first row, number of rows) for all rows, kRows at a time. Meanwhile the same columns of the next
+// kRows are asked for: spans of columns are too short to look ahead along the row.
 template <class Visit> BITMILL_INLINE void each_rows(int64_t rows, Visit visit) {
   for (int64_t row = 0; row < rows; row += kRows) visit(row, least(rows - row, kRows));
 }
@@ -56,7 +57,7 @@ BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Steps& step
                                  const Stored& stored, uint8_t* const* to, int64_t i) {
   const Encode encode(steps, stored.top);
   const auto shifted = [&](int64_t row) {
-    prefetch_ahead(x + row * row_step, 16 * (int64_t)sizeof(T));
+    prefetch(x + (row + kRows) * row_step);
     return add(encode(load(x + row * row_step)), steps.shift);
   };
   const u8x64 none = splat_u8(0);
@@ -129,7 +130,8 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
     for (int64_t col = 0; col < c.cols; col += kPiece) {
       const int64_t n = least(c.cols - col, kPiece);
       for (int64_t r = 0; r < rows; ++r)
-        prefetch_ahead(from + r * c.row_step + col, n * (int64_t)sizeof(Code));
+        for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(Code))
+          prefetch(from + (r + kRows) * c.row_step + col + i);
       const auto decoded = [&](int64_t r, int64_t i, const Decoder& decode, auto lanes) {
         return decode(load_code(from + r * c.row_step + col + i, lanes));
       };
