@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import CheckpointError, Progress, convert, open_checkpoint
+from bitmill.checkpoint import CheckpointError, Progress, job, open_checkpoint
 from bitmill.checkpoint.read import INDEX, WEIGHTS
+from bitmill.checkpoint.report import REPORT
 from bitmill.checkpoint.write import write_tensors
-from bitmill.formats import compressed_tensors
+from bitmill.formats import pack_quantized
 from checkpoints import arrays, by_hand, file_size_limit, llama, make, weight
 from conftest import needs
 
@@ -38,7 +39,7 @@ def decoded(folder: Path) -> dict[str, bm.QTensor]:
         module, _, field = name.rpartition(".")
         stored.setdefault(module, {})[field] = array
     return {
-        module: compressed_tensors.decode(fields, groups["group_0"]["weights"])
+        module: pack_quantized.decode(fields, groups["group_0"]["weights"])
         for module, fields in stored.items()
         if "weight_packed" in fields
     }
@@ -138,7 +139,7 @@ def test_metadata_of_a_file_is_kept_and_says_pt(tmp_path: Path) -> None:
 def test_single_file_gives_a_folder_of_its_own(src: Path, tmp_path: Path) -> None:
     (src / "tokenizer.json").write_text("{}")
     bm.quantize_checkpoint(src / WEIGHTS, src / "dst", W4)
-    assert sorted(digests(src / "dst")) == ["config.json", WEIGHTS]
+    assert sorted(digests(src / "dst")) == [REPORT, "config.json", WEIGHTS]
 
 
 def test_other_files_are_copied_but_no_other_weights_and_caches(src: Path, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_other_files_are_copied_but_no_other_weights_and_caches(src: Path, tmp_p
     os.mkfifo(src / "pipe")
     report = bm.quantize_checkpoint(src, tmp_path / "dst", W4)
     assert set(report.not_copied) == weights | private | {"linked", "pipe"}
-    assert set(digests(tmp_path / "dst")) == copied | {"config.json", WEIGHTS}
+    assert set(digests(tmp_path / "dst")) == copied | {"config.json", WEIGHTS, REPORT}
     assert all((tmp_path / "dst" / name).read_text() == name for name in copied)
     assert not (tmp_path / "dst/onnx").exists()
 
@@ -169,7 +170,7 @@ def test_report_says_what_each_tensor_lost_and_takes(src: Path, tmp_path: Path) 
     assert q_proj.bits_per_weight == 4 + 16 / 128 + 128 / 256**2
     assert report.bytes_before == (src / WEIGHTS).stat().st_size
     assert report.bytes_after == (tmp_path / "dst" / WEIGHTS).stat().st_size
-    assert all(np.isinf(tensor.sqnr_db) and tensor.health == {} for tensor in report.kept)
+    assert all(np.isinf(tensor.sqnr_db) and not tensor.health for tensor in report.kept)
     assert report.seconds > 0
 
 
@@ -180,9 +181,9 @@ def test_health_counts_underflows_and_negative_scales(tmp_path: Path) -> None:
     src = make(tmp_path / "src", {"a.weight": x})
     scheme = bm.Affine(4, group_size=64, scale_rule="signed_max", scales="bfloat16")
     (tensor,) = bm.quantize_checkpoint(src, tmp_path / "dst", scheme).tensors
-    assert tensor.health["underflowed"] == 2
+    assert tensor.health.underflowed_scales == 2
     negative = int((bm.quantize(x, tensor.scheme).scale < 0).sum())
-    assert tensor.health["negative scales"] == negative > 0
+    assert tensor.health.negative_scales == negative > 0
 
 
 def test_plan_and_rules_give_the_same_bytes_whatever_the_threads(src: Path, tmp_path: Path) -> None:
@@ -282,7 +283,7 @@ def test_overwrite_removes_the_old_checkpoint_and_nothing_else(
     write_tensors(dst / "lora.safetensors", {"a": weight(2)})
     before, lora = set(digests(dst)), digests(dst)["lora.safetensors"]
     report = bm.quantize_checkpoint(src, dst, W4, overwrite=True)
-    made = set(digests(src))
+    made = {*digests(src), REPORT}
     assert set(digests(dst)) == made | {"notes.txt", "lora.safetensors"}
     assert digests(dst)["lora.safetensors"] == lora
     assert len(decoded(dst)) == 3
@@ -365,7 +366,7 @@ bm.quantize_checkpoint({str(src)!r}, {str(tmp_path / "dst")!r}, bm.Affine(8), pr
     assert all(re.search(r"(^|/)\.[^/]*\.partial$", name) for name in left)
     report = bm.quantize_checkpoint(src, tmp_path / "dst", W4)
     assert sorted(report.removed) == left
-    assert set(digests(tmp_path / "dst")) == set(digests(src))
+    assert set(digests(tmp_path / "dst")) == {*digests(src), REPORT}
 
 
 def test_two_runs_into_one_folder_do_not_mix(src: Path, tmp_path: Path) -> None:
@@ -448,13 +449,13 @@ def test_file_of_another_name_becomes_model_safetensors(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     write_tensors(tmp_path / "src" / "weights.safetensors", llama())
     bm.quantize_checkpoint(tmp_path / "src", tmp_path / "dst", W4)
-    assert sorted(digests(tmp_path / "dst")) == ["config.json", WEIGHTS]
+    assert sorted(digests(tmp_path / "dst")) == [REPORT, "config.json", WEIGHTS]
 
 
 def test_kept_tensor_larger_than_a_block_is_copied_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "COPY_BLOCK", 100)
+    monkeypatch.setattr(job, "COPY_BLOCK", 100)
     src = make(tmp_path / "src", llama())
     bm.quantize_checkpoint(src, tmp_path / "dst", W4)
     stored = arrays(open_checkpoint(tmp_path / "dst"))["lm_head.weight"]
@@ -478,5 +479,5 @@ def test_tensors_of_dtypes_that_numpy_lacks_are_copied(tmp_path: Path) -> None:
 def test_jobs_and_plans_can_be_sent_to_another_process(src: Path, tmp_path: Path) -> None:
     plan = bm.plan_checkpoint(src, W4)
     assert pickle.loads(pickle.dumps(plan)) == plan
-    job = convert.Job(plan.tensors[0], src / WEIGHTS, tmp_path / "x", (), None)
-    assert pickle.loads(pickle.dumps((convert.run_job, job))) == (convert.run_job, job)
+    one = job.Job(plan.tensors[0], plan.tensors[0].info, src / WEIGHTS, tmp_path / "x", (), None)
+    assert pickle.loads(pickle.dumps((job.run_job, one))) == (job.run_job, one)

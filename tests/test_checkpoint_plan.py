@@ -71,7 +71,8 @@ def test_kind_of_module_is_told_by_the_last_part_of_its_name(
 
 def test_first_matching_rule_wins_and_ignore_beats_all(folder: Path) -> None:
     rules = {"re:.*q_proj$": W8, "Linear": W4, "re:.*_proj$": W8}
-    plan = bm.plan_checkpoint(folder, rules, ignore=["model.layers.0.mlp.down_proj"])
+    ignore = ["model.layers.0.mlp.down_proj"]
+    plan = bm.plan_checkpoint(folder, rules, ignore=ignore, split_fused=True)
     found = selected(plan)
     assert {name: scheme.bits for name, scheme in found.items()} == {
         "model.layers.0.self_attn.q_proj": 8,
@@ -127,9 +128,9 @@ def test_all_unsupported_tensors_are_in_one_error(tmp_path: Path) -> None:
         "rows of 100 weights are not a whole number of groups of 128 (choose another size, " in text
     )
     assert "or none): b, c;" in text
-    assert "the format holds 2-D weights only, not 1-D: d" in text
+    assert "the format holds 2- and 3-D weights only, not 1-D: d" in text
     assert "dtype I32: e" in text
-    assert text.endswith(". Ignore them to keep them as they are")
+    assert text.endswith(". Ignore them, or pass on_unsupported='keep' or 'fallback'")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.formats import Weight
-from bitmill.formats import compressed_tensors as ct
+from bitmill.formats import LayerScheme, Weight, compressed_tensors, pack_quantized
 from checkpoints import weight
 
 GOLDEN = sorted((Path(__file__).parent / "golden" / "compressed_tensors").glob("pack_*.npz"))
@@ -33,7 +32,8 @@ def peer(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def weights(schemes: dict[str, bm.Affine]) -> dict[str, Weight]:
     """A small weight for every scheme."""
-    return {module: Weight(scheme, (8, 256), "float32") for module, scheme in schemes.items()}
+    layers = {module: LayerScheme(scheme) for module, scheme in schemes.items()}
+    return {module: Weight(layer, (8, 256), "float32") for module, layer in layers.items()}
 
 
 def test_golden_files_are_there() -> None:
@@ -45,12 +45,12 @@ def test_peers_tensors_decode_to_the_peers_weights_and_encode_to_the_same_bytes(
     path: Path,
 ) -> None:
     arrays, args = peer(path)
-    q = ct.decode(arrays, args)
+    q = pack_quantized.decode(arrays, args)
     dequantized = arrays["dequant"]
     found = q.dequantize(dtype=dequantized.dtype.name)
     assert found.tobytes() == dequantized.tobytes()
-    encoded = ct.encode(q)
-    listed = ct.tensors(q.scheme, q.shape)
+    encoded = pack_quantized.encode(q)
+    listed = pack_quantized.tensors(q.scheme, q.shape)
     assert [name for name, _, _ in listed] == list(encoded)
     for name, dtype, shape in listed:
         assert (encoded[name].dtype.name, encoded[name].shape) == (dtype, shape)
@@ -64,13 +64,15 @@ def test_decode_undoes_encode(bits: int, symmetric: bool, shape: tuple[int, int]
     for group_size in (None, 1, shape[1]):
         scheme = bm.Affine(bits, symmetric=symmetric, group_size=group_size, scales="float16")
         q = bm.quantize(weight(*shape, dtype="float32"), scheme)
-        arrays = ct.encode(q)
-        assert sum(array.nbytes for array in arrays.values()) == ct.nbytes(scheme, shape)
-        found = ct.decode(
+        arrays = pack_quantized.encode(q)
+        assert sum(array.nbytes for array in arrays.values()) == pack_quantized.nbytes(
+            scheme, shape
+        )
+        found = pack_quantized.decode(
             arrays,
-            ct.config({"m": Weight(scheme, shape, "float32")})["config_groups"]["group_0"][
-                "weights"
-            ],
+            compressed_tensors.config({"m": Weight(LayerScheme(scheme), shape, "float32")})[
+                "config_groups"
+            ]["group_0"]["weights"],
             dtype_name="float32",
         )
         assert (found.scheme, found.shape, found.dtype) == (scheme, q.shape, q.dtype)
@@ -81,7 +83,7 @@ def test_decode_undoes_encode(bits: int, symmetric: bool, shape: tuple[int, int]
 
 def test_int4_words_hold_offset_binary_nibbles_low_first() -> None:
     x = np.array([[-7, -6, -1, 0, 1, 2, 6, 7, 3]], np.float32)
-    arrays = ct.encode(bm.quantize(x, bm.Affine(4)))
+    arrays = pack_quantized.encode(bm.quantize(x, bm.Affine(4)))
     assert arrays["weight_packed"].view(np.uint32).tolist() == [[0xFEA98721, 0x0000000B]]
     assert arrays["weight_scale"].tolist() == [[1.0]]
     assert arrays["weight_shape"].tolist() == [1, 9]
@@ -89,7 +91,7 @@ def test_int4_words_hold_offset_binary_nibbles_low_first() -> None:
 
 def test_zero_points_are_packed_along_the_rows() -> None:
     x = np.array([[-3, 12], [0, 15], [-15, 0]], np.float32)
-    arrays = ct.encode(bm.quantize(x, bm.Affine(4, symmetric=False)))
+    arrays = pack_quantized.encode(bm.quantize(x, bm.Affine(4, symmetric=False)))
     assert arrays["weight_zero_point"].view(np.uint32).tolist() == [[0xF03]]
 
 
@@ -100,8 +102,8 @@ def test_zero_points_are_packed_along_the_rows() -> None:
         (bm.Affine(4, group_size=512), (8, 256), "rows of 256 weights are not a whole number of "),
         (bm.Affine(16), (8, 8), "the format holds 2 to 8 bits, not 16"),
         (bm.Affine(4, symmetric=False, offset=True), (8, 8), "no real offsets"),
-        (bm.Affine(4), (8,), "2-D weights only, not 1-D"),
-        (bm.Affine(4), (2, 8, 8), "2-D weights only, not 3-D"),
+        (bm.Affine(4), (8,), "2- and 3-D weights only, not 1-D"),
+        (bm.Affine(4), (2, 2, 8, 8), "2- and 3-D weights only, not 4-D"),
         (bm.Affine(4, axis=None), (8, 8), "one scale per row or group of a row only"),
         (bm.Affine(4, axis=1), (8, 8), "one scale per row or group of a row only"),
         (bm.Affine(4), (0, 8), "there are no weights in it"),
@@ -109,9 +111,9 @@ def test_zero_points_are_packed_along_the_rows() -> None:
     ],
 )
 def test_what_the_format_cannot_hold_is_said(scheme: Any, shape: Any, reason: str) -> None:
-    assert reason in (ct.why_not(scheme, shape) or "")
+    assert reason in (pack_quantized.why_not(scheme, shape) or "")
     with pytest.raises(ValueError, match=r"compressed-tensors cannot hold this \(.*\) weight: "):
-        ct.tensors(scheme, shape)
+        pack_quantized.tensors(scheme, shape)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_what_the_format_cannot_hold_is_said(scheme: Any, shape: Any, reason: st
     [bm.Affine(4), bm.Affine(4, axis=0), bm.Affine(2, group_size=8), bm.Affine(8, symmetric=False)],
 )
 def test_what_the_format_can_hold(scheme: bm.Affine) -> None:
-    assert ct.why_not(scheme, (8, 8)) is None
+    assert pack_quantized.why_not(scheme, (8, 8)) is None
 
 
 def test_qtensor_counts_the_bits_of_the_format() -> None:
@@ -130,7 +132,7 @@ def test_qtensor_counts_the_bits_of_the_format() -> None:
 def test_one_scheme_targets_linear_and_what_is_no_linear_by_name() -> None:
     scheme = bm.Affine(4, group_size=128)
     given = weights({"a": scheme, "embed": scheme})
-    config = ct.config(given, linear=["a"], ignore=["b", "lm_head"])
+    config = compressed_tensors.config(given, linear=["a"], ignore=["b", "lm_head"])
     assert config == {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
@@ -154,7 +156,7 @@ def test_one_scheme_targets_linear_and_what_is_no_linear_by_name() -> None:
 
 def test_several_schemes_target_exact_names() -> None:
     schemes = {"a": bm.Affine(4), "b": bm.Affine(8, symmetric=False), "c": bm.Affine(4)}
-    config = ct.config(weights(schemes), linear=["a", "b", "c"], ignore=[])
+    config = compressed_tensors.config(weights(schemes), linear=["a", "b", "c"], ignore=[])
     first, second = config["config_groups"].values()
     assert (first["targets"], first["weights"]["num_bits"]) == (["a", "c"], 4)
     assert second["targets"] == ["b"]
@@ -168,7 +170,14 @@ def test_several_schemes_target_exact_names() -> None:
 
 def test_schemes_that_differ_only_in_how_scales_were_found_share_a_group() -> None:
     schemes = {"a": bm.Affine(4), "b": bm.Affine(4, scale_rule="full_range", scales="float16")}
-    assert len(ct.config(weights(schemes), linear=["a", "b"], ignore=[])["config_groups"]) == 1
+    assert (
+        len(
+            compressed_tensors.config(weights(schemes), linear=["a", "b"], ignore=[])[
+                "config_groups"
+            ]
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,32 +192,42 @@ def test_lm_head_is_ignored_unless_quantized(
     quantized: list[str], ignored: list[str], listed: list[str]
 ) -> None:
     schemes = dict.fromkeys(quantized, bm.Affine(4))
-    assert ct.config(weights(schemes), linear=quantized, ignore=ignored)["ignore"] == listed
+    assert (
+        compressed_tensors.config(weights(schemes), linear=quantized, ignore=ignored)["ignore"]
+        == listed
+    )
 
 
 @pytest.mark.parametrize("name", ["weight_packed", "weight_scale", "weight_shape"])
 def test_missing_array_is_named(name: str) -> None:
-    arrays = ct.encode(bm.quantize(weight(4, 8), bm.Affine(4)))
+    arrays = pack_quantized.encode(bm.quantize(weight(4, 8), bm.Affine(4)))
     del arrays[name]
     with pytest.raises(ValueError, match=f"{name} is missing"):
-        ct.decode(arrays, {"num_bits": 4, "symmetric": True, "strategy": "channel"})
+        pack_quantized.decode(arrays, {"num_bits": 4, "symmetric": True, "strategy": "channel"})
 
 
 def test_array_that_does_not_fit_the_shape_is_named() -> None:
-    arrays = ct.encode(bm.quantize(weight(4, 8), bm.Affine(4)))
+    arrays = pack_quantized.encode(bm.quantize(weight(4, 8), bm.Affine(4)))
     arrays["weight_shape"] = np.array([4, 9])
     with pytest.raises(ValueError, match=r"weight_packed is int32 \(4, 1\); a 4x9 weight takes"):
-        ct.decode(arrays, {"num_bits": 4, "symmetric": True, "strategy": "channel"})
+        pack_quantized.decode(arrays, {"num_bits": 4, "symmetric": True, "strategy": "channel"})
 
 
 @pytest.mark.parametrize(
-    ("scheme", "words"),
+    ("layer", "words"),
     [
-        (bm.Affine(4, symmetric=False), "dequantize=True"),
-        (bm.Affine(3), "3-bit weights need compressed-tensors 0.18"),
-        (bm.Affine(4, scale_rule="signed_max"), "negative scales"),
+        (LayerScheme(bm.Affine(4, symmetric=False)), ["dequantize=True"]),
+        (LayerScheme(bm.Affine(3)), ["3-bit weights need", "3-bit weights in its newest"]),
+        (LayerScheme(bm.Affine(4, group_size=8)), ["groups of 32, 64, 128 or rows, not 8"]),
+        (LayerScheme(bm.Affine(4, scale_rule="signed_max")), ["negative scales"]),
+        (LayerScheme(bm.Affine(4, scales="float16")), ["float16 in a float32 model"]),
+        (LayerScheme(bm.Affine(8), format="int-quantized"), ["without input activations"]),
+        (LayerScheme(bm.Affine(8, group_size=8), "int8"), ["of a scale per row only"]),
+        (LayerScheme(bm.Affine(8), "int8"), []),
+        (LayerScheme(bm.Affine(8)), []),
     ],
 )
-def test_what_runtimes_do_not_take_is_noted(scheme: bm.Affine, words: str) -> None:
-    (note,) = ct.notes(scheme)
-    assert words in note
+def test_what_runtimes_do_not_take_is_noted(layer: LayerScheme, words: list[str]) -> None:
+    notes = compressed_tensors.notes({"m": Weight(layer, (8, 256), "float32")})
+    assert len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes, strict=True))

@@ -13,7 +13,7 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import open_checkpoint
-from bitmill.formats import compressed_tensors
+from bitmill.formats import pack_quantized
 from checkpoints import arrays
 from conftest import needs
 
@@ -71,4 +71,4 @@ def _load_elsewhere(folder: Path) -> dict[str, np.ndarray]:
 def _decode(stored: dict[str, np.ndarray], folder: Path, module: str) -> bm.QTensor:
     config = json.loads((folder / "config.json").read_text())["quantization_config"]
     fields = {n.removeprefix(module): a for n, a in stored.items() if n.startswith(module)}
-    return compressed_tensors.decode(fields, config["config_groups"]["group_0"]["weights"])
+    return pack_quantized.decode(fields, config["config_groups"]["group_0"]["weights"])

@@ -13,7 +13,18 @@ import pytest
 
 import bitmill as bm
 from bitmill import formats
-from bitmill.formats import FORMATS, Format, Weight, native
+from bitmill.formats import (
+    BY_NAME,
+    FORMATS,
+    LAYER_FORMATS,
+    NATIVE,
+    Format,
+    LayerScheme,
+    Method,
+    Weight,
+    method_of,
+    native,
+)
 from checkpoints import weight
 from conftest import same_bits
 
@@ -24,16 +35,18 @@ SCHEMES = [
 ]
 
 
-def test_formats_are_the_modules_of_the_package() -> None:
-    assert sorted(FORMATS) == sorted(
-        module.name for module in pkgutil.iter_modules(formats.__path__)
-    )
+def test_formats_are_modules_of_the_package() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
+    assert set(FORMATS) < modules
+    assert all(hasattr(importlib.import_module(f"bitmill.formats.{m}"), "nbytes") for m in FORMATS)
+    assert sorted(BY_NAME) == sorted(LAYER_FORMATS)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_the_functions_of_format(name: str) -> None:
-    module = importlib.import_module(f"bitmill.formats.{name}")
-    for function, wanted in inspect.getmembers(Format, inspect.isfunction):
+@pytest.mark.parametrize("name", LAYER_FORMATS)
+@pytest.mark.parametrize("protocol", [Format, Method], ids=["format", "method"])
+def test_every_format_has_the_functions_of_its_protocols(name: str, protocol: type) -> None:
+    module = BY_NAME[name] if protocol is Format else method_of(name)
+    for function, wanted in inspect.getmembers(protocol, inspect.isfunction):
         if not function.startswith("_"):
             given = inspect.signature(getattr(module, function)).parameters.values()
             _, *parameters = inspect.signature(wanted).parameters.values()
@@ -46,7 +59,8 @@ def test_every_format_has_the_functions_of_format(name: str) -> None:
 def test_decode_undoes_encode(scheme: bm.Affine) -> None:
     q = bm.quantize(weight(6, 130), scheme)
     assert native.why_not(scheme, q.shape) is None
-    config = json.loads(json.dumps(native.config({"m": Weight(q.scheme, q.shape, q.dtype)})))
+    layer = LayerScheme(q.scheme, format=NATIVE)
+    config = json.loads(json.dumps(native.config({"m": Weight(layer, q.shape, q.dtype)})))
     arrays = native.encode(q)
     assert [field.name for field in native.tensors(scheme, q.shape)] == list(arrays)
     assert native.nbytes(scheme, q.shape) == q.nbytes

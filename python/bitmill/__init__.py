@@ -16,6 +16,7 @@ if _CHECKING:
     from bitmill.checkpoint import (
         CheckpointError,
         load,
+        load_checkpoint,
         plan_checkpoint,
         quantize_checkpoint,
         save,
@@ -36,6 +37,7 @@ __all__ = [
     "isas",
     "kernels",
     "load",
+    "load_checkpoint",
     "metrics",
     "pack",
     "plan_checkpoint",
@@ -48,9 +50,19 @@ __all__ = [
 ]
 
 
+_OF_CHECKPOINT = (
+    "CheckpointError",
+    "load",
+    "load_checkpoint",
+    "plan_checkpoint",
+    "quantize_checkpoint",
+    "save",
+)
+
+
 def __getattr__(name: str) -> object:
     """Names of `bitmill.checkpoint`, imported when first used: it costs as much as all the rest."""
-    if name in ("CheckpointError", "load", "plan_checkpoint", "quantize_checkpoint", "save"):
+    if name in _OF_CHECKPOINT:
         from bitmill import checkpoint
 
         globals()[name] = value = getattr(checkpoint, name)

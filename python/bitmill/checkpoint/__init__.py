@@ -1,29 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints: read, plan, convert, write.
+"""Checkpoints: read, plan, convert, write, look into.
 
-`read` and `header` know what lies on disk, `patterns` and `plan` decide from headers alone what
-becomes of each tensor, `convert` does it, `write` and `copy` fill the target folder.
+`read` and `header` know what lies on disk; `patterns`, `rules` and `planner` decide from headers
+alone what becomes of each tensor; `plan` holds the decision, `output` the files that follow;
+`convert` and `job` do it, `write` and `copy` fill the target folder. `load`, `inspect` and
+`compare` look at what is there.
 """
 
 from bitmill.checkpoint.convert import Progress, quantize_checkpoint
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.plan import Plan, PlannedTensor, plan_checkpoint
+from bitmill.checkpoint.load import LoadedCheckpoint, load_checkpoint
+from bitmill.checkpoint.plan import Plan, PlannedTensor, read_plan
+from bitmill.checkpoint.planner import plan_checkpoint
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
-from bitmill.checkpoint.report import Report, TensorReport
+from bitmill.checkpoint.report import Health, Report, TensorReport, read_report
+from bitmill.checkpoint.rules import read_rules
 from bitmill.checkpoint.store import load, save
+from bitmill.formats import LayerScheme
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Health",
+    "LayerScheme",
+    "LoadedCheckpoint",
     "Plan",
     "PlannedTensor",
     "Progress",
     "Report",
     "TensorReport",
     "load",
+    "load_checkpoint",
     "open_checkpoint",
     "plan_checkpoint",
     "quantize_checkpoint",
+    "read_plan",
+    "read_report",
+    "read_rules",
     "read_tensor",
     "save",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bitmill.checkpoint.paths import failing_at
 from bitmill.checkpoint.read import CONFIG, INDEX, Checkpoint
+from bitmill.checkpoint.report import REPORT
 from bitmill.checkpoint.write import TargetFolder
 
 # The same weights in another container, float ones among them: they would outweigh the result.
@@ -41,7 +42,7 @@ def copy_others(source: Checkpoint, target: TargetFolder) -> tuple[str, ...]:
 
 def _others(source: Checkpoint) -> Iterator[Path]:
     """The paths of the folder but the checkpoint's own, in order; of folders, those left closed."""
-    own = {source.folder / name for name in (*source.files, CONFIG, INDEX)}
+    own = {source.folder / name for name in (*source.files, CONFIG, INDEX, REPORT)}
     for folder, subfolders, names in os.walk(source.folder, onerror=_fail):
         closed = [  # os.walk does not follow links to folders
             name

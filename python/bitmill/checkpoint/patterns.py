@@ -2,32 +2,80 @@
 """Patterns that select weights: an exact module name, `Linear`, or `re:` and a regex.
 
 A module is a tensor's name without `.weight`; other tensors belong to no module and are never
-selected. These are the patterns of compressed-tensors and vLLM.
+selected, but for stacks of experts, which are named like modules. These are the patterns of
+compressed-tensors and vLLM.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from bitmill.checkpoint.header import TensorInfo
 
 LINEAR = "Linear"
 REGEX = "re:"
 _SUFFIX = ".weight"
+_EXPERTS = "experts"
 
 # By the last part of a module's name, which is all that a file of tensors tells.
 _EMBEDDING = re.compile(r"embed|^(emb|wte|wpe|shared|relative_attention_bias)$")
 _NORM = re.compile(r"norm|^ln(_|\d|$)", re.IGNORECASE)
+_GATE = re.compile(r"^((shared_expert_)?gate|wg)$")
+_ROUTER = re.compile(r"(^|\.)router(\.\w+)?$")
 _FLOATS = ("F32", "F16", "BF16", "F64")
 
+# Models whose layers are of Transformers' Conv1D, with weights [in, out].
+_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
+_CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")
 
-def module_of(tensor: str) -> str | None:
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a checkpoint tells of its model beside the single tensor."""
+
+    conv1d: bool = False
+    """Some layers are Conv1D, which no loader takes for Linear."""
+    tied: bool = False
+    """lm_head is the embedding."""
+    routed: frozenset[str] = frozenset()
+    """Modules that have experts, and so a router among their parts."""
+
+
+def model_of(config: Mapping[str, Any], names: Iterable[str]) -> Model:
+    """The model with this config.json and these tensors."""
+    routed = {name.partition(f".{_EXPERTS}.")[0] for name in names if f".{_EXPERTS}." in name}
+    text = config.get("text_config")
+    tied = [c.get("tie_word_embeddings") for c in (config, text) if isinstance(c, Mapping)]
+    return Model(
+        config.get("model_type") in _CONV1D_MODELS,
+        next((bool(said) for said in tied if said is not None), False),
+        frozenset(routed),
+    )
+
+
+def module_of(info: TensorInfo) -> str | None:
     """The module whose weight this tensor is; None if it is no weight.
 
-    >>> module_of("model.layers.0.mlp.up_proj.weight"), module_of("model.layers.0.mlp.up_proj.bias")
-    ('model.layers.0.mlp.up_proj', None)
+    >>> names = "mlp.up_proj.weight", "mlp.up_proj.bias", "mlp.experts.down_proj"
+    >>> [module_of(TensorInfo(name, "F32", (2, 8, 8), 0, 512)) for name in names]
+    ['mlp.up_proj', None, 'mlp.experts.down_proj']
     """
-    return tensor.removesuffix(_SUFFIX) if tensor.endswith(_SUFFIX) else None
+    if info.name.endswith(_SUFFIX):
+        return info.name.removesuffix(_SUFFIX)
+    return info.name if len(info.shape) == 3 and is_stack(info.name) else None
+
+
+def weight_of(module: str, rank: int) -> str:
+    """The inverse of `module_of`: the name of the tensor of `rank` that is the module's weight."""
+    return module if rank == 3 and is_stack(module) else module + _SUFFIX
+
+
+def is_stack(name: str) -> bool:
+    """Whether a tensor of this name, which lacks `.weight`, holds the weights of all experts."""
+    return name.rpartition(".")[0].rpartition(".")[2] == _EXPERTS
 
 
 def why_no_float(info: TensorInfo) -> str | None:
@@ -35,22 +83,31 @@ def why_no_float(info: TensorInfo) -> str | None:
     return None if info.dtype in _FLOATS else f"dtype {info.dtype}"
 
 
-def why_not_linear(info: TensorInfo) -> str | None:
+def is_conv1d(module: str, model: Model) -> bool:
+    """Whether a module is a Conv1D, whose weight is the transpose of that of a Linear."""
+    return model.conv1d and module.rpartition(".")[2] in _CONV1D
+
+
+def why_not_linear(info: TensorInfo, model: Model) -> str | None:
     """Why a tensor is not what `Linear` selects, or None if it is."""
-    module = module_of(info.name)
+    module = module_of(info)
     if module is None:
         return "not named *.weight"
     if len(info.shape) != 2:
         return f"{len(info.shape)}-D"
     if 0 in info.shape:
         return "empty"
-    last = module.rpartition(".")[2]
+    parent, _, last = module.rpartition(".")
     if last == "lm_head":
         return "lm_head"
     if _EMBEDDING.search(last):
         return "embedding"
     if _NORM.search(last):
         return "norm"
+    if (_GATE.match(last) and parent in model.routed) or _ROUTER.search(module):
+        return "router"
+    if is_conv1d(module, model):
+        return "Conv1D"
     return why_no_float(info)
 
 
@@ -66,18 +123,19 @@ def check_pattern(pattern: object, name: str) -> str:
     return pattern
 
 
-def matches(pattern: str, info: TensorInfo) -> bool:
+def matches(pattern: str, info: TensorInfo, model: Model) -> bool:
     """Whether `pattern` selects this tensor; a regex must match from the start of the name.
 
     >>> info = TensorInfo("layers.0.q_proj.weight", "F32", (8, 8), 0, 256)
-    >>> [matches(p, info) for p in ("Linear", "layers.0.q_proj", "re:.*q_proj", "re:q_proj")]
+    >>> patterns = "Linear", "layers.0.q_proj", "re:.*q_proj", "re:q_proj"
+    >>> [matches(pattern, info, Model()) for pattern in patterns]
     [True, True, True, False]
     """
-    module = module_of(info.name)
+    module = module_of(info)
     if module is None:
         return False
     if pattern == LINEAR:
-        return why_not_linear(info) is None
+        return why_not_linear(info, model) is None
     if pattern.startswith(REGEX):
         return re.match(pattern.removeprefix(REGEX), module) is not None
     return pattern == module

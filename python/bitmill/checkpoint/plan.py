@@ -1,62 +1,81 @@
 # SPDX-License-Identifier: MIT
-"""What will become of every tensor of a checkpoint, decided from headers alone."""
+"""A plan: what will become of every tensor of a checkpoint, and how large the result will be."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from bitmill._dtypes import STORAGES
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.header import NAMES, Spec, TensorInfo
-from bitmill.checkpoint.patterns import module_of, why_no_float, why_not_linear
-from bitmill.checkpoint.read import Checkpoint, open_checkpoint
-from bitmill.checkpoint.rules import Chosen, Rules, choose
-from bitmill.formats import Format, Weight, compressed_tensors
+from bitmill.checkpoint.header import DTYPES, NAMES, Spec, TensorInfo, parse_json
+from bitmill.checkpoint.paths import failing_at, given_path, regular_file
+from bitmill.checkpoint.patterns import Model, module_of, why_not_linear
+from bitmill.checkpoint.write import json_text, replace_file, write_file
+from bitmill.formats import BY_NAME, LayerScheme, Method, Weight, layer_from_dict, method_of
 from bitmill.schemes import Scheme
 
-FORMAT: Format = compressed_tensors
-"""The format of the target."""
-
-SCALE_DTYPES = ("auto", *STORAGES)
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTensor:
-    """What will become of one tensor: `scheme` is None where it is copied unchanged."""
+    """What will become of one tensor: `layer` is None where it is copied unchanged."""
 
-    info: TensorInfo
+    name: str
     file: str
-    scheme: Scheme | None
+    dtype: str
+    """As safetensors calls it."""
+    shape: tuple[int, ...]
+    layer: LayerScheme | None
     reason: str
     """The rule that selected the tensor, or why it is kept."""
+    unsupported: str | None = None
+    """Why it does not get what the rule asked for, where that cannot be stored."""
 
     @property
-    def name(self) -> str:
-        """The tensor's name in the source."""
-        return self.info.name
+    def scheme(self) -> Scheme | None:
+        """The scheme of the weights."""
+        return None if self.layer is None else self.layer.weights
+
+    @property
+    def info(self) -> TensorInfo:
+        """The tensor as it is known without its place in the file."""
+        return TensorInfo(self.name, self.dtype, self.shape, 0, self.bytes_before)
+
+    @property
+    def module(self) -> str:
+        """The module whose weight it is; of other tensors, their name."""
+        return module_of(self.info) or self.name
 
     @property
     def stored(self) -> list[Spec]:
         """The tensors that stand for it in the target."""
-        if self.scheme is None:
-            return [Spec(self.info.name, self.info.dtype, self.info.shape)]
-        module = self.info.name.removesuffix(".weight")
+        if self.layer is None:
+            return [Spec(self.name, self.dtype, self.shape)]
+        format = BY_NAME[self.layer.format]
         return [
-            Spec(f"{module}.{name}", NAMES[dtype], shape)
-            for name, dtype, shape in FORMAT.tensors(self.scheme, self.info.shape)
+            Spec(f"{self.module}.{name}", NAMES[dtype], shape)
+            for name, dtype, shape in format.tensors(self.layer.weights, self.shape)
         ]
 
     @property
     def bytes_before(self) -> int:
         """Bytes of data in the source."""
-        return self.info.nbytes
+        return Spec(self.name, self.dtype, self.shape).nbytes
 
     @property
     def bytes_after(self) -> int:
         """Bytes of data in the target, with scales, zero-points, shape and padding."""
         return sum(spec.nbytes for spec in self.stored)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        said: dict[str, Any] = {"name": self.name, "file": self.file, "dtype": self.dtype}
+        said |= {"shape": list(self.shape), "layer": self.layer and self.layer.to_dict()}
+        said |= {"reason": self.reason, "unsupported": self.unsupported}
+        return said | {"bytes_before": self.bytes_before, "bytes_after": self.bytes_after}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,14 @@ class Plan:
     """Every tensor of a checkpoint with its scheme, sizes and reason."""
 
     tensors: tuple[PlannedTensor, ...]
+    files: dict[str, int] = field(default_factory=dict)
+    """The weight files, the index and the config.json of the target, with their exact sizes."""
+    model: Model = field(default_factory=Model)
+
+    @property
+    def quantized(self) -> tuple[PlannedTensor, ...]:
+        """The tensors that will be quantized."""
+        return tuple(tensor for tensor in self.tensors if tensor.layer is not None)
 
     @property
     def bytes_before(self) -> int:
@@ -75,143 +102,87 @@ class Plan:
         """Bytes of tensor data in the target."""
         return sum(tensor.bytes_after for tensor in self.tensors)
 
-    def quantization_config(self) -> dict[str, object]:
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """The weights to quantize, by module."""
+        return {
+            tensor.module: Weight(
+                tensor.layer, tensor.shape, DTYPES[tensor.dtype][1] or tensor.dtype
+            )
+            for tensor in self.quantized
+            if tensor.layer is not None
+        }
+
+    def quantization_config(self) -> dict[str, Any]:
         """What config.json will say about the target."""
-        weights: dict[str, Weight] = {}
-        linear: set[str] = set()
-        kept: list[str] = []
-        for tensor in self.tensors:
-            module, info = module_of(tensor.name), tensor.info
-            if module is None:
-                continue
-            if tensor.scheme is not None:
-                weights[module] = Weight(tensor.scheme, info.shape, info.numpy or info.dtype)
-                if why_not_linear(info) is None:
-                    linear.add(module)
-            elif len(info.shape) == 2:  # a Linear layer for all we know
-                kept.append(module)
-        return FORMAT.config(weights, linear=linear, ignore=kept)
+        infos = {tensor.module: tensor.info for tensor in self.quantized}
+        linear = {m for m, info in infos.items() if why_not_linear(info, self.model) is None}
+        kept = [  # Linear layers for all we know
+            module
+            for tensor in self.tensors
+            if tensor.layer is None
+            and len(tensor.shape) == 2
+            and (module := module_of(tensor.info)) is not None
+        ]
+        return self._method.config(self.weights, linear=linear, ignore=kept)
+
+    def notes(self) -> list[str]:
+        """What to know about the runtimes before the target is handed to them."""
+        return self._method.notes(self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it: what `read_plan` reads, and sizes for the reader."""
+        return {
+            "version": VERSION,
+            "tensors": [tensor.to_dict() for tensor in self.tensors],
+            "files": self.files,
+            "notes": self.notes(),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as JSON, for `read_plan`; an existing file is replaced."""
+        path = given_path(path, "path")
+        with replace_file(path) as temporary:
+            write_file(temporary, json_text(self.to_dict()))
+
+    @property
+    def _method(self) -> Method:
+        return method_of(next(t.layer.format for t in self.quantized if t.layer is not None))
 
 
-def plan_checkpoint(
-    src: str | os.PathLike[str],
-    rules: Rules,
-    *,
-    ignore: Iterable[str] = (),
-    include: Iterable[str] = (),
-    scale_dtype: str | None = None,
-) -> Plan:
-    """Decide what will become of every tensor of `src`; no tensor data are read.
+def read_plan(path: str | os.PathLike[str]) -> Plan:
+    """The plan in a file that `Plan.save` wrote, perhaps edited since: `layer` and `reason` count.
 
-    `rules` is a scheme for `Linear` (2-D weights of a float dtype that are no embedding, norm or
-    `lm_head`), or `{pattern: scheme}`, of which the first match wins. What no rule matches is kept.
-    `include` adds patterns to a bare scheme; `ignore` keeps whatever it matches. A pattern is the
-    name of a module (a tensor's without `.weight`), `Linear`, or `re:` and a regex for `re.match`.
-
-    `scale_dtype` overrides the `scales` of the schemes, which None leaves as they are: "auto" is
-    config.json's `dtype` or `torch_dtype`, without one the tensor's own dtype, float64 as float32.
-
-    Raises CheckpointError if the source is broken or quantized already, if a pattern matches
-    nothing, for all tensors at once that the format cannot hold, or whose names in the target are
-    those of others.
+    Raises CheckpointError naming file and tensor for what is none; whether it fits a checkpoint,
+    `quantize_checkpoint` tells.
     """
-    return plan_tensors(
-        open_checkpoint(src), rules, ignore=ignore, include=include, scale_dtype=scale_dtype
-    )
-
-
-def plan_tensors(
-    source: Checkpoint,
-    rules: Rules,
-    *,
-    ignore: Iterable[str] = (),
-    include: Iterable[str] = (),
-    scale_dtype: str | None = None,
-) -> Plan:
-    """`plan_checkpoint` of a source whose headers are read."""
-    _refuse_quantized(source)
-    if scale_dtype is not None and scale_dtype not in SCALE_DTYPES:
-        raise ValueError(f"scale_dtype={scale_dtype!r} is not one of: {', '.join(SCALE_DTYPES)}")
-    chosen = choose(rules, ignore=ignore, include=include)
-    _refuse_unmatched(source, chosen)
+    path = given_path(path, "path")
+    with failing_at(path):
+        said = parse_json(path, regular_file(path).read_bytes())
+    if said.get("version") != VERSION or not isinstance(said.get("tensors"), list):
+        raise CheckpointError(
+            f"{path}: no plan of this bitmill: wanted 'version' {VERSION} and a list 'tensors'"
+        )
     tensors = []
-    for path, info in source.tensors():
-        scheme, reason = chosen.decide(info)
-        if scheme is not None and scale_dtype is not None:
-            scheme = scheme.with_scales(_scale_dtype(scale_dtype, source, info))
-        tensors.append(PlannedTensor(info, path.name, scheme, reason))
-    _refuse_unsupported(source, tensors)
-    _refuse_same_names(source, tensors)
+    for i, entry in enumerate(said["tensors"]):
+        try:
+            tensors.append(_planned(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            name = entry.get("name", i) if isinstance(entry, Mapping) else i
+            raise CheckpointError(f"{path}: tensor {name!r}: {error!r}") from None
     return Plan(tuple(tensors))
 
 
-def _scale_dtype(asked: str, source: Checkpoint, info: TensorInfo) -> str:
-    """The storage dtype of a tensor's scales."""
-    if asked != "auto":
-        return asked
-    for config in (source.config, source.config.get("text_config")):
-        for key in ("dtype", "torch_dtype"):
-            value = config.get(key) if isinstance(config, dict) else None
-            name = value.removeprefix("torch.") if isinstance(value, str) else None
-            if name in (*STORAGES, "float64"):
-                return "float32" if name == "float64" else name
-    return info.numpy if info.numpy in STORAGES else "float32"
-
-
-def _refuse_quantized(source: Checkpoint) -> None:
-    for key in ("quantization_config", "compression_config", "quantization"):
-        found = source.config.get(key)
-        if found:
-            method = found.get("quant_method", key) if isinstance(found, dict) else key
-            raise CheckpointError(
-                f"{source.folder}: quantized already (config.json: {method}); "
-                "bitmill takes float weights: start from the original checkpoint"
-            )
-
-
-def _refuse_unmatched(source: Checkpoint, chosen: Chosen) -> None:
-    """Raise if a pattern selects nothing: it is a slip, or the layers have other names."""
-    infos = [info for _, info in source.tensors()]
-    idle = chosen.unmatched(infos)
-    if idle:
-        modules = [module for info in infos if (module := module_of(info.name)) is not None]
-        example = f"such as {modules[-1]!r}" if modules else "and there is none here"
-        raise CheckpointError(
-            f"{source.folder}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
-            f"(tensors without '.weight'), {example}"
-        )
-
-
-def _refuse_unsupported(source: Checkpoint, tensors: list[PlannedTensor]) -> None:
-    """Raise one error for all tensors that the format cannot hold, and if none is selected."""
-    selected = [(tensor.info, tensor.scheme) for tensor in tensors if tensor.scheme is not None]
-    if not selected:
-        raise CheckpointError(f"{source.folder}: all that the rules select is ignored")
-    names: dict[str, list[str]] = {}
-    for info, scheme in selected:
-        reason = why_no_float(info) or FORMAT.why_not(scheme, info.shape)
-        if reason is not None:
-            names.setdefault(reason, []).append(info.name.removesuffix(".weight"))
-    if names:
-        listed = "; ".join(f"{reason}: {', '.join(found)}" for reason, found in names.items())
-        count = sum(map(len, names.values()))
-        raise CheckpointError(
-            f"{source.folder}: {count} of {len(selected)} selected tensors cannot be stored: "
-            f"{listed}. Ignore them to keep them as they are"
-        )
-
-
-def _refuse_same_names(source: Checkpoint, tensors: list[PlannedTensor]) -> None:
-    """Raise one error for all pairs of tensors that would have one name in the target."""
-    makers: dict[str, str] = {}
-    pairs = []
-    for tensor in tensors:
-        for spec in tensor.stored:
-            other = makers.setdefault(spec.name, tensor.name)
-            if other != tensor.name:
-                pairs.append(f"{spec.name!r} (from {other!r} and {tensor.name!r})")
-    if pairs:
-        raise CheckpointError(
-            f"{source.folder}: tensors would have the same name in the target: {', '.join(pairs)}. "
-            "Ignore the weights among them"
-        )
+def _planned(said: Mapping[str, Any]) -> PlannedTensor:
+    layer = said["layer"]
+    if said["dtype"] not in DTYPES:
+        raise ValueError(f"dtype {said['dtype']!r} is not one of: {', '.join(DTYPES)}")
+    return PlannedTensor(
+        str(said["name"]),
+        str(said["file"]),
+        said["dtype"],
+        tuple(int(n) for n in said["shape"]),
+        None if layer is None else layer_from_dict(layer),
+        str(said["reason"]),
+        said.get("unsupported"),
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill._dtypes import Array, dtype
+from bitmill._dtypes import FLOATS, Array, dtype
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import Header, TensorInfo, parse_json, read_header
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
@@ -35,6 +35,17 @@ class Checkpoint:
     """model.safetensors.index.json; empty where there is none."""
     is_file: bool
     """The source was named as one file: what else lies in its folder is not part of it."""
+
+    @property
+    def dtype(self) -> str | None:
+        """The float dtype of the model by its config.json, as NumPy calls it; None if silent."""
+        for config in (self.config, self.config.get("text_config")):
+            for key in ("dtype", "torch_dtype"):
+                value = config.get(key) if isinstance(config, dict) else None
+                name = value.removeprefix("torch.") if isinstance(value, str) else None
+                if name in FLOATS:
+                    return name
+        return None
 
     def tensors(self) -> Iterator[tuple[Path, TensorInfo]]:
         """Every tensor with the path of its file, in the order of files and bytes."""

@@ -1,28 +1,66 @@
 # SPDX-License-Identifier: MIT
-"""What a conversion did to every tensor."""
+"""What a conversion did to every tensor: in memory, and as JSON beside the weights."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import parse_json
+from bitmill.checkpoint.paths import failing_at, given_path, regular_file
+from bitmill.formats import LayerScheme, layer_from_dict
 from bitmill.metrics import Metrics
 from bitmill.schemes import Scheme
+
+REPORT = "bitmill_report.json"
+"""The file of the target folder that holds the report."""
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Counts of what deserves a look in one tensor; all 0 if nothing does."""
+
+    nonfinite: int = 0
+    """NaN and infinities, in a tensor that was kept; in others they are an error."""
+    zero_groups: int = 0
+    """Groups whose weights are all 0."""
+    underflowed_scales: int = 0
+    """Scales that were raised to the smallest positive value of their dtype."""
+    negative_scales: int = 0
+    clipped: int = 0
+    """Weights beyond the range of their codes."""
+    fallbacks: int = 0
+    """1 if the tensor did not get what its rule asked for."""
+
+    def __bool__(self) -> bool:
+        return any(asdict(self).values())
 
 
 @dataclass(frozen=True, slots=True)
 class TensorReport:
-    """One tensor: copied unchanged where `scheme` and `metrics` are None, for `reason`."""
+    """One tensor: copied unchanged where `layer` and `metrics` are None, for `reason`."""
 
     name: str
     shape: tuple[int, ...]
-    scheme: Scheme | None
+    layer: LayerScheme | None
     reason: str
     bytes_before: int
     bytes_after: int
     metrics: Metrics | None = None
-    health: dict[str, int] = field(default_factory=dict)
-    """Counts of what deserves a look, such as scales that underflowed; empty if nothing does."""
+    health: Health = field(default_factory=Health)
+    unsupported: str | None = None
+    """Why the tensor did not get what its rule asked for, where that could not be stored."""
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """The scheme of the weights."""
+        return None if self.layer is None else self.layer.weights
 
     @property
     def size(self) -> int:
@@ -38,6 +76,21 @@ class TensorReport:
     def bits_per_weight(self) -> float:
         """Stored bits per weight, with scales, zero-points, shape and padding."""
         return 8 * self.bytes_after / self.size if self.size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it; an infinite SQNR (nothing was lost) is null."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "layer": self.layer and self.layer.to_dict(),
+            "reason": self.reason,
+            "unsupported": self.unsupported,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "bits_per_weight": self.bits_per_weight,
+            "metrics": self.metrics and json_metrics(self.metrics),
+            "health": asdict(self.health),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +110,93 @@ class Report:
     """Size of the weight files that were read, headers included."""
     bytes_after: int
     """Size of the weight files that were written, headers included."""
-    seconds: float
+    notes: tuple[str, ...] = ()
+    """What to know about the runtimes."""
+    seconds: float | None = None
+    """How long it took; not known of a report that was read from a file."""
 
     @property
     def quantized(self) -> tuple[TensorReport, ...]:
         """The tensors that were quantized."""
-        return tuple(tensor for tensor in self.tensors if tensor.scheme is not None)
+        return tuple(tensor for tensor in self.tensors if tensor.layer is not None)
 
     @property
     def kept(self) -> tuple[TensorReport, ...]:
         """The tensors that were copied unchanged."""
-        return tuple(tensor for tensor in self.tensors if tensor.scheme is None)
+        return tuple(tensor for tensor in self.tensors if tensor.layer is None)
 
     @property
-    def gigabytes_per_second(self) -> float:
+    def gigabytes_per_second(self) -> float | None:
         """Weight bytes read per second, from the first header to the last fsync, in 10⁹ bytes."""
-        return self.bytes_before / self.seconds / 1e9
+        return None if self.seconds is None else self.bytes_before / self.seconds / 1e9
+
+    def finished(
+        self, replaced: tuple[str, ...], removed: tuple[str, ...], seconds: float
+    ) -> Report:
+        """The report with what is known when the target is in its place."""
+        return replace(self, replaced=replaced, removed=removed, seconds=seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, without what differs from run to run."""
+        return {
+            "version": VERSION,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "notes": list(self.notes),
+            "not_copied": list(self.not_copied),
+            "tensors": [tensor.to_dict() for tensor in self.tensors],
+        }
+
+
+def read_report(folder: str | os.PathLike[str]) -> Report:
+    """The report in a folder that `quantize_checkpoint` wrote, or in a file of that kind.
+
+    Raises CheckpointError for another file, OSError where there is none.
+    """
+    path = given_path(folder, "folder")
+    path = path / REPORT if path.is_dir() else path
+    with failing_at(path):
+        said = parse_json(path, regular_file(path).read_bytes())
+    return _report(path, said)
+
+
+def json_metrics(measured: Metrics) -> dict[str, float | None]:
+    """Metrics as JSON can hold them. Infinities are null: with a max_abs of 0, nothing was lost."""
+    return {k: v if math.isfinite(v) else None for k, v in asdict(measured).items()}
+
+
+def _report(path: Path, said: Mapping[str, Any]) -> Report:
+    if said.get("version") != VERSION:
+        raise CheckpointError(f"{path}: no report of this bitmill: wanted 'version' {VERSION}")
+    try:
+        return Report(
+            tuple(_tensor(entry) for entry in said["tensors"]),
+            tuple(said["not_copied"]),
+            (),
+            (),
+            said["bytes_before"],
+            said["bytes_after"],
+            tuple(said["notes"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: no report of bitmill: {error!r}") from None
+
+
+def _tensor(said: Mapping[str, Any]) -> TensorReport:
+    measured = said["metrics"]
+    if measured is not None:
+        measured = Metrics(**measured)
+        if measured.sqnr_db is None:
+            limit = -math.inf if measured.max_abs else math.inf
+            measured = replace(measured, sqnr_db=limit)
+    return TensorReport(
+        said["name"],
+        tuple(said["shape"]),
+        None if said["layer"] is None else layer_from_dict(said["layer"]),
+        said["reason"],
+        said["bytes_before"],
+        said["bytes_after"],
+        measured,
+        Health(**said["health"]),
+        said["unsupported"],
+    )

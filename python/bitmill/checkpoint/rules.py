@@ -1,63 +1,140 @@
 # SPDX-License-Identifier: MIT
-"""Rules: which scheme each tensor gets, or why it is kept."""
+"""Rules: which scheme each tensor gets, or why it is kept; from arguments, or from a TOML file."""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from bitmill import _check
+from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
-from bitmill.checkpoint.patterns import LINEAR, check_pattern, matches, why_not_linear
-from bitmill.schemes import Scheme
+from bitmill.checkpoint.paths import failing_at, given_path, regular_file
+from bitmill.checkpoint.patterns import LINEAR, Model, check_pattern, matches, why_not_linear
+from bitmill.formats import PRESETS, LayerScheme, as_layer
+from bitmill.schemes import Affine, Scheme
 
-Rules = Scheme | Mapping[str, Scheme]
-"""A scheme for `Linear`, or a scheme for each of several patterns."""
+KEEP = "keep"
+"""In the place of a scheme: leave the weight as it is."""
+
+Rule = Scheme | LayerScheme | str
+"""A scheme for the weights, one with activations and format, or the name of a preset."""
+Rules = Rule | Mapping[str, Rule]
+"""A rule for `Linear`, or one for each of several patterns; "keep" leaves a weight as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Checked rules: schemes by pattern, first match first, and the patterns that beat them."""
+    """Checked rules: layer schemes by pattern, first match first, and patterns that beat them."""
 
-    schemes: dict[str, Scheme]
+    layers: dict[str, LayerScheme | None]
     ignored: list[str]
 
-    def decide(self, info: TensorInfo) -> tuple[Scheme | None, str]:
+    def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | None, str]:
         """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
         for pattern in self.ignored:
-            if matches(pattern, info):
+            if matches(pattern, info, model):
                 return None, f"ignored: {pattern}"
-        for pattern, scheme in self.schemes.items():
-            if matches(pattern, info):
-                return scheme, pattern
-        return None, why_not_linear(info) or "no rule matches"
+        for pattern, layer in self.layers.items():
+            if matches(pattern, info, model):
+                return layer, pattern if layer is not None else f"kept by rule: {pattern}"
+        return None, why_not_linear(info, model) or "no rule matches"
 
-    def unmatched(self, infos: list[TensorInfo]) -> list[str]:
+    def unmatched(self, infos: list[TensorInfo], model: Model) -> list[str]:
         """The patterns that select none of these tensors."""
-        patterns = [*self.schemes, *self.ignored]
-        return [p for p in patterns if not any(matches(p, info) for info in infos)]
+        patterns = [*self.layers, *self.ignored]
+        return [p for p in patterns if not any(matches(p, info, model) for info in infos)]
 
 
 def choose(rules: Rules, *, ignore: Iterable[str] = (), include: Iterable[str] = ()) -> Chosen:
     """Check what was given as `rules`, `ignore` and `include`; errors name the argument."""
     ignored, included = _patterns(ignore, "ignore"), _patterns(include, "include")
     if not isinstance(rules, Mapping):
-        schemes = dict.fromkeys([LINEAR, *included], rules)
+        given: Mapping[str, Rule] = dict.fromkeys([LINEAR, *included], rules)
     elif included:
         raise ValueError("include goes with one scheme; add the patterns to the rules instead")
     elif not rules:
         raise ValueError("rules is empty; wanted a scheme, or {pattern: scheme}")
     else:
-        schemes = {check_pattern(pattern, "rules"): scheme for pattern, scheme in rules.items()}
-    for pattern, scheme in schemes.items():
-        try:
-            _check.scheme(scheme)
-        except TypeError as error:
-            raise TypeError(f"rules: {pattern!r}: {error}") from None
-    return Chosen(schemes, ignored)
+        given = rules
+    return Chosen(
+        {check_pattern(p, "rules"): _layer(p, rule) for p, rule in given.items()}, ignored
+    )
+
+
+def _layer(pattern: object, rule: Rule) -> LayerScheme | None:
+    if rule == KEEP:
+        return None
+    try:
+        return as_layer(rule, "scheme")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rules: {pattern!r}: {error}") from None
 
 
 def _patterns(patterns: Iterable[str], name: str) -> list[str]:
     if isinstance(patterns, str):
         raise TypeError(f"{name}={patterns!r} is one string; {name} takes a list of patterns")
     return [check_pattern(pattern, name) for pattern in patterns]
+
+
+class RuleFile(NamedTuple):
+    """What a TOML file of rules says: arguments of `plan_checkpoint`."""
+
+    rules: dict[str, Rule]
+    ignore: list[str]
+
+
+def read_rules(path: str | os.PathLike[str]) -> RuleFile:
+    """Rules from a TOML file: a table `rules` of patterns, first match wins, and a list `ignore`.
+
+    A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
+    `bitmill.Affine`, `input_activations` and `format` of a `LayerScheme` among them:
+
+        ignore = ["re:.*\\\\.gate$"]
+        [rules]
+        "re:.*down_proj" = "W8A16"
+        "re:.*v_proj" = { bits = 6, group_size = 64 }
+        Linear = "W4A16"
+
+    Raises CheckpointError naming the file and the pattern, OSError where it cannot be read.
+    """
+    path = given_path(path, "path")
+    with failing_at(path):
+        text = regular_file(path).read_bytes()
+    try:
+        said = tomllib.loads(text.decode())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not the TOML it should be: {error}") from None
+    unknown = sorted(said.keys() - {"rules", "ignore"})
+    if unknown:
+        raise CheckpointError(f"{path}: {unknown[0]!r} is not one of: rules, ignore")
+    rules, ignore = said.get("rules"), said.get("ignore", [])
+    if not isinstance(rules, dict) or not rules:
+        raise CheckpointError(f"{path}: wanted a table 'rules' of patterns and schemes")
+    if not isinstance(ignore, list):
+        raise CheckpointError(f"{path}: ignore is no list of patterns")
+    try:
+        return RuleFile({p: _rule(rule) for p, rule in rules.items()}, _patterns(ignore, "ignore"))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _rule(said: Any) -> Rule:
+    """One rule of a file."""
+    if not isinstance(said, dict):
+        if said == KEEP or said in PRESETS:
+            return said  # type: ignore[no-any-return]
+        raise ValueError(
+            f"{said!r} is not one of: {', '.join((*PRESETS, KEEP))}; nor a table such as "
+            "{ bits = 4, group_size = 64 }"
+        )
+    if "bits" not in said:
+        raise ValueError(
+            f"a table with {', '.join(map(repr, said)) or 'nothing'} has no 'bits'; a pattern with "
+            "dots must stand in quotes"
+        )
+    options = dict(said)
+    layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
+    return LayerScheme(Affine(**options), **layer)

@@ -15,7 +15,7 @@ from bitmill.checkpoint.header import parse_json, read_header
 from bitmill.checkpoint.paths import given_path
 from bitmill.checkpoint.read import read_tensor
 from bitmill.checkpoint.write import replace_file, write_tensors
-from bitmill.formats import Weight, native
+from bitmill.formats import NATIVE, LayerScheme, Weight, native
 from bitmill.qtensor import QTensor
 
 KEY = "bitmill"
@@ -45,7 +45,10 @@ def save(tensors: Mapping[str, QTensor], path: str | os.PathLike[str]) -> None:
         for name, q in tensors.items()
         for field, array in native.encode(q).items()
     }
-    weights = {name: Weight(q.scheme, q.shape, q.dtype) for name, q in tensors.items()}
+    weights = {
+        name: Weight(LayerScheme(q.scheme, format=NATIVE), q.shape, q.dtype)
+        for name, q in tensors.items()
+    }
     metadata = {KEY: json.dumps(native.config(weights), sort_keys=True)}
     with replace_file(given_path(path, "path")) as temporary:
         write_tensors(temporary, arrays, metadata)
@@ -59,7 +62,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, QTensor]:
     """
     path = given_path(path, "path")
     header = read_header(path)
-    described = _descriptions(path, header.metadata)
+    if KEY not in header.metadata:
+        raise CheckpointError(
+            f"{path}: its metadata have no {KEY!r} entry: bm.save did not write it"
+        )
+    described = descriptions_in(path, header.metadata)
     stored: dict[str, dict[str, Array]] = {}
     for tensor, info in header.tensors.items():
         name, _, field = tensor.rpartition(".")
@@ -84,12 +91,10 @@ def _check(tensors: object) -> None:
             raise TypeError(f"tensors[{name!r}] is a {type(q).__name__}; save takes QTensors")
 
 
-def _descriptions(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """What the metadata of a file say about each tensor in it."""
+def descriptions_in(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What the metadata of a file say about each quantized tensor; nothing if not by `save`."""
     if KEY not in metadata:
-        raise CheckpointError(
-            f"{path}: its metadata have no {KEY!r} entry: bm.save did not write it"
-        )
+        return {}
     where = f"{path}: its {KEY!r} entry"
     try:
         return native.descriptions(parse_json(where, metadata[KEY].encode()))

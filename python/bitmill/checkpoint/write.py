@@ -80,12 +80,9 @@ class TargetFolder:
         self._staged[temporary] = final
         return temporary
 
-    def stage_json(self, name: str, value: dict[str, Any]) -> None:
-        """Write `value` as the file that will be called `name`."""
-        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        temporary = self.stage(name)
-        with failing_at(temporary):
-            temporary.write_bytes(text.encode())
+    def stage_bytes(self, name: str, content: bytes) -> None:
+        """Write `content` as the file that will be called `name`."""
+        write_file(self.stage(name), content)
 
     def commit(self) -> None:
         """Give every staged file its name; all of them are on the disk before the first gets it.
@@ -117,6 +114,17 @@ class TargetFolder:
     def _remove(self, path: Path) -> None:
         path.unlink()
         self.removed.append(path.relative_to(self.path).as_posix())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a small file at once."""
+    with failing_at(path):
+        path.write_bytes(content)
+
+
+def json_text(value: Mapping[str, Any]) -> bytes:
+    """An object as the bytes of a JSON file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def create(path: Path, head: bytes, nbytes: int) -> None:

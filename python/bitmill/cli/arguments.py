@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from bitmill._check import MAX_THREADS
 from bitmill._threads import resolve
@@ -25,6 +28,17 @@ def threads_of(args: argparse.Namespace) -> int:
     except ValueError as error:
         parser: argparse.ArgumentParser = args.parser
         parser.error(str(error))
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print an object as JSON; characters that a terminal would obey are escaped."""
+    json.dump(value, sys.stdout, indent=2)
+    print()
 
 
 def path(text: str) -> Path:

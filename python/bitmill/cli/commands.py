@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import bitmill
 from bitmill.checkpoint import CheckpointError
-from bitmill.cli import demo, quantize
+from bitmill.cli import compare, demo, inspect, quantize, report
 from bitmill.cli.text import one_line
 
 
@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    quantize.add_parser(commands)
-    demo.add_parser(commands)
+    for command in (quantize, inspect, compare, report, demo):
+        command.add_parser(commands)
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,20 @@ import numpy as np
 
 from bitmill._dtypes import Array, dtype
 from bitmill.checkpoint import (
-    Checkpoint,
     CheckpointError,
-    open_checkpoint,
+    LoadedCheckpoint,
+    Report,
+    load_checkpoint,
     plan_checkpoint,
     quantize_checkpoint,
-    read_tensor,
 )
-from bitmill.checkpoint.plan import FORMAT
 from bitmill.checkpoint.read import CONFIG, INDEX
-from bitmill.checkpoint.write import TargetFolder, write_tensors
-from bitmill.cli.arguments import add_threads, path, threads_of
+from bitmill.checkpoint.write import TargetFolder, json_text, write_tensors
+from bitmill.cli.arguments import add_json, add_threads, path, print_json, threads_of
 from bitmill.cli.progress import ProgressDisplay
-from bitmill.cli.show import print_report
+from bitmill.cli.show import report_lines
 from bitmill.cli.text import printable
+from bitmill.qtensor import QTensor
 from bitmill.quantize import quantize
 from bitmill.schemes import Affine
 
@@ -46,31 +46,40 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run, parser=parser)
     parser.add_argument("--keep", type=path, metavar="DIR", help="keep both checkpoints in DIR")
     add_threads(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo in a temporary folder, or in `--keep`."""
-    num_threads = threads_of(args)
+    say = _nothing if args.json else print
     if args.keep is not None:
-        _demo(args.keep, num_threads)
-        print(f"kept: {printable(args.keep)}")
-        return
-    with tempfile.TemporaryDirectory(prefix="bitmill-demo-") as folder:
-        _demo(Path(folder), num_threads)
-        print(f"removed: {folder} (--keep DIR keeps the checkpoints)")
+        report = _demo(args.keep, threads_of(args), say)
+        say(f"kept: {printable(args.keep)}")
+    else:
+        with tempfile.TemporaryDirectory(prefix="bitmill-demo-") as folder:
+            report = _demo(Path(folder), threads_of(args), say)
+            say(f"removed: {folder} (--keep DIR keeps the checkpoints)")
+    if args.json:
+        print_json({**report.to_dict(), "seconds": report.seconds})
 
 
-def _demo(folder: Path, num_threads: int) -> None:
+def _nothing(text: str) -> None:
+    """What is said with `--json`."""
+
+
+def _demo(folder: Path, num_threads: int, say: Callable[[str], None]) -> Report:
     src, dst = folder / "llama-bf16", folder / "llama-W4A16"
-    print(f"writing a made-up Llama to {printable(src)}")
+    say(f"writing a made-up Llama to {printable(src)}")
     write_llama(src)
     plan = plan_checkpoint(src, SCHEME, scale_dtype="auto")
-    print(f"quantizing it into {printable(dst)}\n")
+    say(f"quantizing it into {printable(dst)}\n")
     with ProgressDisplay() as display:
         report = quantize_checkpoint(src, dst, plan, num_threads=num_threads, progress=display)
-    count = compare(open_checkpoint(src), open_checkpoint(dst))
-    print_report(report)
-    print(f"read back: all {count} quantized tensors are those of bitmill.quantize, bit for bit")
+    count = compare(load_checkpoint(src), load_checkpoint(dst))
+    for line in report_lines(report):
+        say(line)
+    say(f"read back: all {count} quantized tensors are those of bitmill.quantize, bit for bit")
+    return report
 
 
 def write_llama(folder: Path, *, seed: int = 0) -> None:
@@ -103,40 +112,27 @@ def write_llama(folder: Path, *, seed: int = 0) -> None:
             write_tensors(target.stage(file), arrays)
             homes |= dict.fromkeys(sorted(arrays), file)
             size += sum(array.nbytes for array in arrays.values())
-        target.stage_json(INDEX, {"metadata": {"total_size": size}, "weight_map": homes})
-        target.stage_json(CONFIG, config)
+        index = {"metadata": {"total_size": size}, "weight_map": homes}
+        target.stage_bytes(INDEX, json_text(index))
+        target.stage_bytes(CONFIG, json_text(config))
         target.commit()
 
 
-def compare(source: Checkpoint, target: Checkpoint) -> int:
+def compare(source: LoadedCheckpoint, target: LoadedCheckpoint) -> int:
     """Check that `target` holds what `bitmill.quantize` makes of `source`; how many it quantized.
 
     Raises CheckpointError at the first tensor that differs.
     """
-    group = target.config["quantization_config"]["config_groups"]["group_0"]
-    places = {info.name: (file, info) for file, info in target.tensors()}
-    count = 0
-    for file, info in source.tensors():
-        x = read_tensor(file, info)
-        if info.name in places:
-            equal = read_tensor(*places[info.name]).tobytes() == x.tobytes()
+    for name, x in source.items():
+        found = target[name]
+        if isinstance(found, QTensor):
+            wanted = quantize(x, found.scheme).arrays
+            equal = all(found.arrays[k].tobytes() == array.tobytes() for k, array in wanted.items())
         else:
-            count += 1
-            module = info.name.removesuffix("weight")
-            stored = {
-                name.removeprefix(module): read_tensor(*place)
-                for name, place in places.items()
-                if name.startswith(module)
-            }
-            found = FORMAT.decode(stored, group["weights"], dtype_name=info.numpy)
-            wanted = quantize(x, found.scheme)
-            equal = all(
-                found.arrays[name].tobytes() == array.tobytes()
-                for name, array in wanted.arrays.items()
-            )
+            equal = isinstance(x, np.ndarray) and found.tobytes() == x.tobytes()
         if not equal:
-            raise CheckpointError(f"{target.folder}: {info.name} differs from its source")
-    return count
+            raise CheckpointError(f"{target.source.folder}: {name} differs from its source")
+    return len(target.stored)
 
 
 def _layer_names(layers: range) -> Iterator[str]:

@@ -7,25 +7,43 @@ import argparse
 from typing import Any
 
 from bitmill import clip
-from bitmill.checkpoint import plan_checkpoint, quantize_checkpoint
-from bitmill.checkpoint.plan import SCALE_DTYPES
-from bitmill.cli.arguments import add_threads, group_size, path, pattern, threads_of
+from bitmill.checkpoint import Plan, plan_checkpoint, quantize_checkpoint, read_plan, read_rules
+from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES
+from bitmill.checkpoint.rules import Rules
+from bitmill.cli.arguments import (
+    add_json,
+    add_threads,
+    group_size,
+    path,
+    pattern,
+    print_json,
+    threads_of,
+)
+from bitmill.cli.hub import local
 from bitmill.cli.progress import ProgressDisplay
-from bitmill.cli.show import print_report
+from bitmill.cli.show import plan_lines, report_lines
 from bitmill.cli.text import printable
+from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerScheme
 from bitmill.schemes import Affine
 
-SCHEMES = {"W4A16": 4, "W8A16": 8}
-"""Bits of the schemes that have a name in vLLM and llm-compressor."""
+_DEFAULT = "W4A16"
 
 _DESCRIPTION = """\
-Quantize the Linear weights of SRC (a safetensors file, or the folder of a checkpoint) into the
-folder DST, in the pack-quantized format of compressed-tensors that vLLM, SGLang and Transformers
-load. Everything else is copied unchanged.
+Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors file, the folder of a
+checkpoint, or org/name on the Hugging Face hub (with pip install 'bitmill[hub]'). The result is a
+compressed-tensors checkpoint that vLLM, SGLang and Transformers load. Everything else is copied
+unchanged, and the report is left in DST/bitmill_report.json.
 
 A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights that are no
-embeddings, norms or lm_head), or re: and a regex that matches from the start of the name. --ignore
-and --include take one pattern each, and can be repeated."""
+embeddings, norms, routers or lm_head), or re: and a regex that matches from the start of the name.
+--ignore and --include take one pattern each, and can be repeated.
+
+A rules FILE is TOML; the first pattern that matches wins:
+  ignore = ["re:.*shared_expert.*"]
+  [rules]
+  "re:.*down_proj" = "W8A16"
+  "re:.*v_proj" = { bits = 6, group_size = 64 }
+  Linear = "W4A16" """
 
 
 def add_parser(commands: Any) -> None:
@@ -37,12 +55,31 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
-    add = parser.add_argument
-    add("src", metavar="SRC", type=path, help="safetensors file or folder to read")
-    add("dst", metavar="DST", type=path, help="folder to write")
-    width = parser.add_mutually_exclusive_group()
-    width.add_argument("--scheme", choices=SCHEMES, help="named scheme (default: W4A16)")
-    width.add_argument("--bits", type=int, choices=range(2, 9), help="bits per code")
+    parser.add_argument("src", metavar="SRC", type=path, help="file, folder or org/name to read")
+    parser.add_argument(
+        "dst", metavar="DST", type=path, nargs="?", help="folder to write (not with --dry-run)"
+    )
+    _add_scheme(parser.add_argument_group("scheme"))
+    _add_selection(parser.add_argument_group("which weights"))
+    add = parser.add_argument_group("the run").add_argument
+    add("--dry-run", action="store_true", help="print the plan with exact sizes, write nothing")
+    add(
+        "--plan",
+        type=path,
+        metavar="FILE",
+        help="with --dry-run: write the plan as JSON; without: do what it says",
+    )
+    add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
+    add_threads(parser)
+    add_json(parser)
+
+
+def _add_scheme(group: Any) -> None:
+    add = group.add_argument
+    one = group.add_mutually_exclusive_group().add_argument
+    one("--scheme", choices=PRESETS, help=f"named scheme (default: {_DEFAULT})")
+    one("--bits", type=int, choices=range(2, 9), help="bits per code")
+    one("--rules", type=path, metavar="FILE", help="TOML file of patterns and schemes")
     add("--asymmetric", action="store_true", help="with --bits: a zero-point for each scale")
     add(
         "--group-size",
@@ -50,43 +87,62 @@ def add_parser(commands: Any) -> None:
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
-    add(
-        "--clip",
-        default="minmax",
-        choices=tuple(clip.NAMES),
-        help="how ranges are chosen (default: minmax)",
-    )
+    add("--clip", choices=tuple(clip.NAMES), help="how ranges are chosen (default: minmax)")
     add(
         "--scale-rule",
-        default="absmax",
         choices=("absmax", "full_range", "signed_max"),
         help="how a range becomes a scale (default: absmax)",
     )
     add(
         "--scale-dtype",
-        default="auto",
         choices=SCALE_DTYPES,
         help="storage of the scales (default: auto, the dtype of the model)",
     )
+    add(
+        "--activations",
+        choices=INPUT_ACTIVATIONS,
+        help="with --bits: tell the runtime to quantize the layers' inputs, per token",
+    )
+    add("--format", choices=LAYER_FORMATS, help="how codes are stored (default: by the scheme)")
+
+
+def _add_selection(group: Any) -> None:
     for option, what in (
         ("--ignore", "keep modules as they are"),
         ("--include", "quantize modules besides Linear"),
     ):
-        add(option, action="append", default=[], type=pattern, metavar="PATTERN", help=what)
-    add_threads(parser)
-    add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
+        group.add_argument(
+            option, action="append", default=[], type=pattern, metavar="PATTERN", help=what
+        )
+    group.add_argument(
+        "--on-unsupported",
+        default="error",
+        choices=ON_UNSUPPORTED,
+        help="what the format cannot hold: refuse (default), leave unquantized, or take smaller "
+        "groups or a scale per row",
+    )
+    group.add_argument(
+        "--split-fused",
+        action="store_true",
+        help="allow different schemes for q/k/v, gate/up and experts, which vLLM refuses",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
-    scheme, num_threads = scheme_of(args), threads_of(args)
-    plan = plan_checkpoint(
-        args.src,
-        scheme,
-        ignore=args.ignore,
-        include=args.include,
-        scale_dtype=args.scale_dtype,
-    )
+    _check(args)
+    num_threads = threads_of(args)
+    scheme = None if _takes_plan(args) else rules_of(args)
+    args.src = local(args.src)
+    plan = _plan(args, scheme)
+    if args.dry_run:
+        if args.plan is not None:
+            plan.save(args.plan)
+        if args.json:
+            print_json(plan.to_dict())
+        else:
+            print(*plan_lines(plan), sep="\n")
+        return
     with ProgressDisplay() as display:
         report = quantize_checkpoint(
             args.src,
@@ -96,28 +152,97 @@ def run(args: argparse.Namespace) -> None:
             progress=display,
             overwrite=args.overwrite,
         )
-    print_report(report)
+    if args.json:
+        print_json({**report.to_dict(), "seconds": report.seconds})
+        return
+    print(*report_lines(report), sep="\n")
     print(f"written to {printable(args.dst)}")
 
 
-def scheme_of(args: argparse.Namespace) -> Affine:
+def rules_of(args: argparse.Namespace) -> tuple[Rules, list[str]]:
+    """The rules and further patterns to ignore; options that exclude each other end the program."""
+    if args.rules is None:
+        return layer_of(args), []
+    return read_rules(args.rules)
+
+
+def layer_of(args: argparse.Namespace) -> LayerScheme:
     """The scheme that the options describe; options that exclude each other end the program."""
     parser: argparse.ArgumentParser = args.parser
     if args.asymmetric and args.bits is None:
-        parser.error("--asymmetric goes with --bits; the named schemes are symmetric")
-    if args.asymmetric and args.scale_rule != "absmax":
-        parser.error(f"--scale-rule {args.scale_rule} does not go with --asymmetric")
-    bits = args.bits or SCHEMES[args.scheme or "W4A16"]
+        parser.error("--asymmetric goes with --bits (and there is --scheme W4A16_ASYM)")
+    if args.activations is not None and args.bits is None:
+        parser.error("--activations goes with --bits (and there is --scheme W8A8)")
+    named = PRESETS[args.scheme or _DEFAULT]
+    preset = named.weights
+    assert isinstance(preset, Affine)
+    bits = args.bits or preset.bits
+    asymmetric = args.asymmetric or (args.bits is None and not preset.symmetric)
+    if asymmetric and args.scale_rule not in (None, "absmax"):
+        parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
     size = args.group_size
     if size is None:
         size = 0 if bits == 8 else 128
+    activations = args.activations if args.bits is not None else named.input_activations
     try:
-        return Affine(
-            bits,
-            symmetric=not args.asymmetric,
-            group_size=size or None,
-            clip=args.clip,
-            scale_rule=args.scale_rule,
+        return LayerScheme(
+            Affine(
+                bits,
+                symmetric=not asymmetric,
+                group_size=size or None,
+                clip=args.clip or "minmax",
+                scale_rule=args.scale_rule or "absmax",
+            ),
+            activations,
+            format=args.format or "auto",
         )
     except ValueError as error:
         parser.error(str(error))
+
+
+def _plan(args: argparse.Namespace, given: tuple[Rules, list[str]] | None) -> Plan:
+    """The plan in `--plan`, or a new one."""
+    if given is None:
+        return read_plan(args.plan)
+    rules, ignore = given
+    return plan_checkpoint(
+        args.src,
+        rules,
+        ignore=[*ignore, *args.ignore],
+        include=args.include,
+        scale_dtype=args.scale_dtype or "auto",
+        on_unsupported=args.on_unsupported,
+        split_fused=args.split_fused,
+    )
+
+
+def _takes_plan(args: argparse.Namespace) -> bool:
+    return args.plan is not None and not args.dry_run
+
+
+_SCHEME = ("scheme", "bits", "asymmetric", "group_size", "clip", "scale_rule", "activations")
+_SELECTION = ("ignore", "include", "split_fused", "scale_dtype", "rules")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """End the program for options that exclude each other."""
+    parser: argparse.ArgumentParser = args.parser
+    if (args.dst is None) != args.dry_run:
+        parser.error(
+            "--dry-run takes no DST" if args.dry_run else "DST, the folder to write, is missing"
+        )
+    if args.dry_run and args.overwrite:
+        parser.error("--overwrite goes with writing, not with --dry-run")
+    if _takes_plan(args):
+        _refuse(args, (*_SCHEME, "format", *_SELECTION), "--plan says all that")
+        if args.on_unsupported != "error":
+            parser.error("--on-unsupported: --plan says all that")
+    elif args.rules is not None:
+        _refuse(args, (*_SCHEME, "format", "include"), "--rules says all that")
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    parser: argparse.ArgumentParser = args.parser
+    for name in names:
+        if getattr(args, name) not in (None, False, []):
+            parser.error(f"--{name.replace('_', '-')}: {why}")

@@ -1,84 +1,118 @@
 # SPDX-License-Identifier: MIT
-"""What the command line prints at the end: a table of the tensors, and totals."""
+"""What the command line prints of plans and reports: a table of the tensors, and totals."""
 
 from __future__ import annotations
 
 import math
-import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Protocol
 
 from rich.filesize import decimal
 
-from bitmill.checkpoint import Report, TensorReport
-from bitmill.checkpoint.plan import FORMAT
+from bitmill.checkpoint import Plan, PlannedTensor, Report, TensorReport
+from bitmill.cli.table import shape_text, table_lines
 from bitmill.cli.text import printable
+from bitmill.formats import LayerScheme
 
-_PADDED = 60
-"""Where no terminal sets the width, names up to this long line up the columns behind them."""
-_LEAST = 12
-"""Characters of a name on a line; columns that leave no room for them are left out."""
-
-
-def print_report(report: Report) -> None:
-    """The table of quantized tensors, what was kept and why, notes, and totals."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in _table(report.quantized, width):
-        print(line)
-    print()
-    for line in _summary(report):
-        print(line)
+_HEALTH = {
+    "nonfinite": "NaN or infinite values",
+    "zero_groups": "groups of zeros",
+    "underflowed_scales": "underflowed scales",
+    "negative_scales": "negative scales",
+    "clipped": "clipped weights",
+    "fallbacks": "fallbacks",
+}
 
 
-def _table(tensors: tuple[TensorReport, ...], width: int | None) -> Iterator[str]:
-    """A line of headers, and one for each tensor; names are folded into a `width`."""
-    names = ["tensor", *(printable(tensor.name) for tensor in tensors)]
-    columns = _columns(tensors)
-    longest = max(map(len, names))
-    room = min(longest, _PADDED)
-    if width is not None:
-        while len(columns) > 2 and width - _taken(columns) < _LEAST:
-            del columns[0]
-        room = min(longest, max(width - _taken(columns), _LEAST))
-    folded = longest if width is None else room
-    for name, *cells in zip(names, *columns, strict=True):
-        yield "  ".join([name[:folded].ljust(room), *cells])
-        yield from (name[i : i + folded] for i in range(folded, len(name), folded))
+class _Tensor(Protocol):
+    """What plans and reports have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def unsupported(self) -> str | None: ...
+    @property
+    def bytes_after(self) -> int: ...
+    @property
+    def layer(self) -> LayerScheme | None: ...
 
 
-def _columns(tensors: tuple[TensorReport, ...]) -> list[list[str]]:
-    """The columns behind the names, aligned; the first are those that are missed least."""
+def report_lines(report: Report) -> Iterator[str]:
+    """The table of quantized tensors, the worst first; what was kept and why, notes, totals."""
+    worst_first = sorted(report.quantized, key=lambda tensor: (tensor.sqnr_db, tensor.name))
+    names = ["tensor", *(tensor.name for tensor in worst_first)]
+    yield from table_lines(names, _report_columns(worst_first))
+    yield ""
+    yield from _report_summary(report)
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The table of tensors to quantize, what will be kept and why, notes, files and totals."""
+    tensors = plan.quantized
     columns = [
-        ["shape", *("x".join(map(str, tensor.shape)) for tensor in tensors)],
-        ["scheme", *(tensor.scheme.describe() if tensor.scheme else "kept" for tensor in tensors)],
-        ["bits/weight", *(f"{tensor.bits_per_weight:.3f}" for tensor in tensors)],
-        ["SQNR dB", *(f"{tensor.sqnr_db:.2f}" for tensor in tensors)],
+        ["shape", *(shape_text(tensor.shape) for tensor in tensors)],
+        ["rule", *(printable(tensor.reason) for tensor in tensors)],
+        ["scheme", *(_scheme(tensor) for tensor in tensors)],
+        ["before", *(f"{tensor.bytes_before:,}" for tensor in tensors)],
+        ["after", *(f"{tensor.bytes_after:,}" for tensor in tensors)],
     ]
-    widths = [max(map(len, column)) for column in columns]
-    return [[c.rjust(width) for c in column] for column, width in zip(columns, widths, strict=True)]
+    yield from table_lines(["tensor", *(tensor.name for tensor in tensors)], columns, keep=3)
+    yield ""
+    yield from _plan_summary(plan)
 
 
-def _taken(columns: list[list[str]]) -> int:
-    """Characters of a line that the columns and the gaps before them take."""
-    return sum(2 + len(column[0]) for column in columns)
+def _scheme(tensor: _Tensor) -> str:
+    return tensor.layer.describe() if tensor.layer else "kept"
 
 
-def _summary(report: Report) -> Iterator[str]:
+def _report_columns(tensors: Iterable[TensorReport]) -> list[list[str]]:
+    """The columns behind the names; the first are those that are missed least."""
+    tensors = list(tensors)
+    lost = [(t.sqnr_db, t.metrics.max_abs if t.metrics else 0.0) for t in tensors]
+    return [
+        ["bytes", *(f"{tensor.bytes_after:,}" for tensor in tensors)],
+        ["shape", *(shape_text(tensor.shape) for tensor in tensors)],
+        ["max error", *(f"{largest:.3g}" for _, largest in lost)],
+        ["scheme", *(_scheme(tensor) for tensor in tensors)],
+        ["bits/weight", *(f"{tensor.bits_per_weight:.3f}" for tensor in tensors)],
+        ["SQNR dB", *(f"{sqnr:.2f}" for sqnr, _ in lost)],
+    ]
+
+
+def _report_summary(report: Report) -> Iterator[str]:
     """What stands below the table."""
-    yield from _kept(report.kept)
+    yield from _kept(report.kept, "kept unchanged")
+    yield from _unsupported(report.tensors)
     yield from _files("not copied", report.not_copied)
     yield from _files("replaced", report.replaced)
     yield from _files("removed", report.removed)
-    yield from _health(report.quantized)
-    yield from _notes(report.quantized)
+    yield from _health(report.tensors)
+    yield from (f"note: {note}" for note in report.notes)
     yield f"quantized: {len(report.quantized)} of {len(report.tensors)} tensors, " + _sqnr(
         report.quantized
     )
-    yield (
-        f"weights: {report.bytes_before:,} -> {report.bytes_after:,} bytes, "
-        f"{report.bytes_before / report.bytes_after:.2f}x smaller, in {report.seconds:.2f} s "
-        f"({report.gigabytes_per_second:.2f} GB/s)"
-    )
+    speed = ""
+    if report.seconds is not None:
+        speed = f", in {report.seconds:.2f} s ({report.gigabytes_per_second:.2f} GB/s)"
+    yield f"weights: {_sizes(report.bytes_before, report.bytes_after)}{speed}"
+
+
+def _plan_summary(plan: Plan) -> Iterator[str]:
+    kept = tuple(tensor for tensor in plan.tensors if tensor.layer is None)
+    yield from _kept(kept, "to keep unchanged")
+    yield from _unsupported(plan.tensors)
+    yield from (f"note: {note}" for note in plan.notes())
+    for name, size in plan.files.items():
+        yield f"file: {printable(name)}, {size:,} bytes"
+    yield f"to quantize: {len(plan.quantized)} of {len(plan.tensors)} tensors"
+    yield f"tensor data: {_sizes(plan.bytes_before, plan.bytes_after)}"
+
+
+def _sizes(before: int, after: int) -> str:
+    return f"{before:,} -> {after:,} bytes, {before / after:.2f}x smaller"
 
 
 def _sqnr(tensors: tuple[TensorReport, ...]) -> str:
@@ -95,13 +129,25 @@ def _sqnr(tensors: tuple[TensorReport, ...]) -> str:
     )
 
 
-def _kept(tensors: tuple[TensorReport, ...]) -> Iterator[str]:
-    """How many tensors were copied unchanged, by reason."""
-    for reason in dict.fromkeys(tensor.reason for tensor in tensors):
-        group = [tensor.bytes_after for tensor in tensors if tensor.reason == reason]
+def _kept(tensors: Iterable[_Tensor], what: str) -> Iterator[str]:
+    """How many tensors are copied unchanged, by reason."""
+    sizes: dict[str, list[int]] = {}
+    for tensor in tensors:
+        sizes.setdefault(tensor.reason, []).append(tensor.bytes_after)
+    for reason, group in sizes.items():
         plural = "s" if len(group) > 1 else ""
         size = decimal(sum(group))
-        yield f"kept unchanged: {len(group)} tensor{plural}, {size} ({printable(reason)})"
+        yield f"{what}: {len(group)} tensor{plural}, {size} ({printable(reason)})"
+
+
+def _unsupported(tensors: Iterable[TensorReport | PlannedTensor]) -> Iterator[str]:
+    """Which tensors do not get what their rule asked for, by what was in the way."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for tensor in tensors:
+        if tensor.unsupported is not None:
+            names.setdefault((tensor.unsupported, _scheme(tensor)), []).append(tensor.name)
+    for (reason, scheme), found in names.items():
+        yield f"fallback to {scheme}: {printable(', '.join(found))} ({printable(reason)})"
 
 
 def _files(what: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -112,16 +158,11 @@ def _files(what: str, names: tuple[str, ...]) -> Iterator[str]:
 
 def _health(tensors: tuple[TensorReport, ...]) -> Iterator[str]:
     """What deserves a look, with its counts."""
-    for what in dict.fromkeys(what for tensor in tensors for what in tensor.health):
-        counts = {tensor.name: tensor.health.get(what, 0) for tensor in tensors}
-        most = max(counts, key=lambda name: counts[name])
-        yield (
-            f"health: {sum(counts.values()):,} {what}, in {sum(map(bool, counts.values()))} of "
-            f"{len(tensors)} tensors, most in {printable(most)} ({counts[most]:,})"
-        )
-
-
-def _notes(tensors: tuple[TensorReport, ...]) -> Iterator[str]:
-    """What to know about the runtimes, for the schemes that occur."""
-    notes = (note for t in tensors if t.scheme is not None for note in FORMAT.notes(t.scheme))
-    yield from (f"note: {note}" for note in dict.fromkeys(notes))
+    for field, what in _HEALTH.items():
+        counts = {tensor.name: asdict(tensor.health)[field] for tensor in tensors}
+        if any(counts.values()):
+            most = max(counts, key=lambda name: counts[name])
+            yield (
+                f"health: {sum(counts.values()):,} {what}, in {sum(map(bool, counts.values()))} of "
+                f"{len(tensors)} tensors, most in {printable(most)} ({counts[most]:,})"
+            )

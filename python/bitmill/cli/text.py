@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import re
 
-_OPTIONS = {"overwrite=True": "--overwrite", "scales=": "--scale-dtype "}
+_OPTIONS = {
+    "overwrite=True": "--overwrite",
+    "scales=": "--scale-dtype ",
+    "on_unsupported='keep' or 'fallback'": "--on-unsupported keep or fallback",
+    "split_fused=True": "--split-fused",
+}
 """What errors of the layers below tell to pass, and what it is called here."""
 _OPTION = re.compile(rf"(?<![^ (])({'|'.join(_OPTIONS)})")
 

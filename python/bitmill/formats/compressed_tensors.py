@@ -1,141 +1,39 @@
 # SPDX-License-Identifier: MIT
-"""The `pack-quantized` format of compressed-tensors, which vLLM, SGLang and Transformers load.
+"""compressed-tensors, which vLLM, SGLang and Transformers load: its configuration.
 
-A module `M` with a weight [R, C] and G scales per row becomes
-    M.weight_packed      I32 [R, ceil(C·b/32)]   a row's codes as one bit stream, u = q + 2^(b−1)
-    M.weight_scale           [R, G]              float32, float16 or bfloat16
-    M.weight_shape       I64 [2]                 R, C
-    M.weight_zero_point  I32 [ceil(R·b/32), G]   asymmetric only; streams along the rows, as u
-The streams are those of `bitmill.pack`; bitmill's unsigned codes and zero-points are the u's.
-Layout and configuration as compressed-tensors 0.20 writes and reads them.
+Layers of the same scheme form a `config_groups` entry, with a `format` of its own: loaders go by
+that one and not by the format of the whole. Tensors are the subject of `pack_quantized` and
+`int_quantized`. As compressed-tensors 0.20 and Transformers 5 read it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
+from bitmill._dtypes import STORAGES
+from bitmill.formats import affine, pack_quantized
+from bitmill.formats.base import Weight
+from bitmill.formats.layer import INT_QUANTIZED, PACK_QUANTIZED
+from bitmill.schemes import Affine, Scheme
 
-from bitmill._dtypes import Array, dtype
-from bitmill._sizes import word_count
-from bitmill.formats import Weight, total
-from bitmill.layouts import pack, unpack
-from bitmill.qtensor import QTensor
-from bitmill.schemes import Affine, Field, Scheme
+METHOD = "compressed-tensors"
+LINEAR = "Linear"
 
-NAME = "pack-quantized"
-
-
-def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
-    """Why the format cannot hold a weight of this shape under this scheme; None if it can.
-
-    >>> why_not(Affine(4, group_size=128), (512, 300))
-    'rows of 300 weights are not a whole number of groups of 128 (choose another size, or none)'
-    >>> why_not(Affine(4, group_size=128), (512, 384))
-    """
-    if not isinstance(scheme, Affine):
-        return f"the format holds affine codes only, no {type(scheme).__name__}"
-    if scheme.bits > 8:
-        return f"the format holds 2 to 8 bits, not {scheme.bits}"
-    if scheme.offset:
-        return "the format holds integer zero-points only, no real offsets"
-    if len(shape) != 2:
-        return f"the format holds 2-D weights only, not {len(shape)}-D"
-    if 0 in shape:
-        return "there are no weights in it"
-    if scheme.group_size is None and _scale(scheme, shape).shape != (shape[0], 1):
-        return "the format holds one scale per row or group of a row only"
-    if scheme.group_size is not None and shape[1] % scheme.group_size:
-        return (
-            f"rows of {shape[1]} weights are not a whole number of groups of {scheme.group_size} "
-            "(choose another size, or none)"
-        )
-    return None
-
-
-def tensors(scheme: Scheme, shape: tuple[int, ...]) -> list[Field]:
-    """Name (behind `M.`), dtype and shape of every tensor that stands for a module's weight.
-
-    >>> for tensor in tensors(Affine(4, group_size=128, scales="bfloat16"), (512, 384)):
-    ...     print(*tensor)
-    weight_packed int32 (512, 48)
-    weight_scale bfloat16 (512, 3)
-    weight_shape int64 (2,)
-    """
-    scheme = _affine(scheme, shape)
-    rows, columns = shape
-    scale = _scale(scheme, shape)
-    made = [
-        Field("weight_packed", "int32", (rows, word_count(columns, scheme.bits))),
-        Field("weight_scale", scale.dtype, scale.shape),
-        Field("weight_shape", "int64", (2,)),
-    ]
-    if not scheme.symmetric:
-        words = word_count(rows, scheme.bits)
-        made.append(Field("weight_zero_point", "int32", (words, scale.shape[1])))
-    return made
+_TOKEN_INT8 = {
+    "num_bits": 8,
+    "type": "int",
+    "symmetric": True,
+    "strategy": "token",
+    "dynamic": True,
+}
 
 
 def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
-    """Bytes of tensor data that the format takes for a weight of this shape.
-
-    >>> nbytes(Affine(4, group_size=128, scales="bfloat16"), (512, 384))
-    101392
-    """
-    return total(tensors(scheme, shape))
-
-
-def encode(q: QTensor) -> dict[str, Array]:
-    """The arrays that `tensors` lists, for one quantized weight."""
-    bits = _affine(q.scheme, q.shape).bits
-    words = q.packed if bits < 8 else pack(q.codes, bits)
-    arrays = {
-        "weight_packed": words.view(np.int32),
-        "weight_scale": q.scale,
-        "weight_shape": np.array(q.shape, np.int64),
-    }
-    if q.zero_point is not None:
-        streams = pack(q.zero_point.T, bits)
-        arrays["weight_zero_point"] = np.ascontiguousarray(streams.T).view(np.int32)
-    return arrays
-
-
-def decode(
-    arrays: Mapping[str, Array], described: Mapping[str, Any], *, dtype_name: str | None = None
-) -> QTensor:
-    """The inverse of `encode`: arrays by name, and `weights` of the module's configuration group.
-
-    `dtype_name` is the dtype that the weight had, by default that of its scales. How the ranges
-    were chosen is not stored; the scheme returned names the defaults. Raises ValueError naming the
-    array that is missing or does not fit.
-    """
-    scale = _array(arrays, "weight_scale")
-    scheme = Affine(  # what is not said has the defaults of compressed-tensors
-        described.get("num_bits", 8),
-        symmetric=described.get("symmetric", True),
-        group_size=described.get("group_size") if described.get("strategy") == "group" else None,
-        scales=scale.dtype.name,
-    )
-    rows, columns = _shape(_array(arrays, "weight_shape"))
-    for name, kind, shape in tensors(scheme, (rows, columns)):
-        found = _array(arrays, name)
-        if found.dtype != dtype(kind) or found.shape != shape:
-            raise ValueError(
-                f"{name} is {found.dtype} {found.shape}; a {rows}x{columns} weight takes "
-                f"{kind} {shape}"
-            )
-    words, bits = arrays["weight_packed"].view(np.uint32), scheme.bits
-    if bits < 8:
-        fields = {"packed": words, "scale": scale}
-    else:
-        codes = unpack(words, bits, columns, signed=scheme.symmetric)
-        fields = {"codes": codes, "scale": scale}
-    if not scheme.symmetric:
-        streams = arrays["weight_zero_point"].view(np.uint32).T
-        fields["zero_point"] = np.ascontiguousarray(unpack(streams, bits, rows, signed=False).T)
-    return QTensor(scheme, (rows, columns), dtype_name or scale.dtype.name, fields)
+    """Bytes of tensor data that the default format, pack-quantized, takes for the weight."""
+    return pack_quantized.nbytes(scheme, shape)
 
 
 def config(
@@ -148,74 +46,123 @@ def config(
     at the names of its parts.
     """
     groups: dict[str, list[str]] = {}
-    for module, (scheme, shape, _) in weights.items():
-        groups.setdefault(json.dumps(_weights(_affine(scheme, shape))), []).append(module)
+    for module, weight in weights.items():
+        groups.setdefault(json.dumps(_group(weight)), []).append(module)
     if len(groups) == 1:
         (key,) = groups
-        groups[key] = ["Linear", *(module for module in weights if module not in linear)]
+        groups[key] = [LINEAR, *(module for module in weights if module not in linear)]
     if not any(name.rpartition(".")[2] == "lm_head" for name in (*weights, *ignore)):
         ignore = [*ignore, "lm_head"]  # tied to the embedding: a module without a tensor
+    formats = {weight.layer.format for weight in weights.values()}
     return {
-        "quant_method": "compressed-tensors",
-        "format": NAME,
+        "quant_method": METHOD,
+        "format": formats.pop() if len(formats) == 1 else "mixed-precision",
         "quantization_status": "compressed",  # without it loaders leave the weights random
         "config_groups": {
-            f"group_{i}": {"targets": targets, "format": NAME, "weights": json.loads(said)}
+            f"group_{i}": {"targets": targets, **json.loads(said)}
             for i, (said, targets) in enumerate(groups.items())
         },
         "ignore": list(ignore),
     }
 
 
-def notes(scheme: Scheme) -> list[str]:
+class Group(NamedTuple):
+    """What a configuration says about a module: its `weights`, its format, its activations."""
+
+    weights: dict[str, Any]
+    format: str | None
+    input_activations: dict[str, Any] | None
+
+
+def group_of(said: Mapping[str, Any], module: str) -> Group:
+    """The configuration group of a quantized module, as loaders find it.
+
+    A target that is the module's name comes before a regex that matches it, and that before a
+    class, which here is any other target; then the first group. ValueError if there is none.
+    """
+    groups = said.get("config_groups")
+    if not isinstance(groups, dict) or not all(isinstance(g, dict) for g in groups.values()):
+        raise ValueError("its 'config_groups' is no object of objects")
+    for matches in _MATCHES:
+        for group in groups.values():
+            if any(matches(str(target), module) for target in group.get("targets", [])):
+                arguments = group.get("weights")
+                if not isinstance(arguments, dict):
+                    raise ValueError(f"its group for {module!r} has no 'weights'")
+                return Group(
+                    arguments,
+                    group.get("format") or said.get("format"),
+                    group.get("input_activations"),
+                )
+    raise ValueError(f"no group of its 'config_groups' targets {module!r}")
+
+
+def _is_regex(target: str) -> bool:
+    return target.startswith("re:")
+
+
+_MATCHES: tuple[Callable[[str, str], bool], ...] = (
+    lambda target, module: target == module,
+    lambda target, module: _is_regex(target) and re.match(target[3:], module) is not None,
+    lambda target, module: not _is_regex(target) and "." not in target,
+)
+
+
+def notes(weights: Mapping[str, Weight]) -> list[str]:
     """What to know about the runtimes before such weights are handed to them; mostly nothing.
 
-    >>> notes(Affine(4, group_size=128))
+    >>> from bitmill.formats import LayerScheme
+    >>> layer = LayerScheme(Affine(4, group_size=128, scales="bfloat16"))
+    >>> notes({"m": Weight(layer, (512, 384), "bfloat16")})
     []
     """
-    found: list[str] = []
+    found = dict.fromkeys(note for weight in weights.values() for note in _notes(weight))
+    if len({json.dumps(_group(weight)) for weight in weights.values()}) > 1:
+        found["several schemes: Transformers with dequantize=True takes the first for all"] = None
+    return list(found)
+
+
+def _notes(weight: Weight) -> Iterator[str]:
+    """What to know about one weight."""
+    layer, scheme = weight.layer, weight.layer.weights
     if not isinstance(scheme, Affine):
-        return found
-    if not scheme.symmetric:
-        found.append(
-            "Transformers with compressed-tensors 0.18 to 0.20 loads asymmetric weights only with "
-            "dequantize=True"
+        return
+    packed, activations = layer.format == PACK_QUANTIZED, layer.input_activations
+    if packed and not scheme.symmetric:
+        yield (
+            "Transformers with compressed-tensors 0.18 to 0.20 loads asymmetric packed weights "
+            "only with dequantize=True"
         )
-    if scheme.bits in (3, 5, 6, 7):
-        found.append(f"{scheme.bits}-bit weights need compressed-tensors 0.18 or newer")
+    if packed and scheme.bits in (3, 5, 6, 7):
+        yield f"{scheme.bits}-bit weights need compressed-tensors 0.18 or newer"
+    if packed and scheme.bits not in (4, 8):
+        yield f"vLLM takes {scheme.bits}-bit weights in its newest versions only"
+    if packed and scheme.group_size not in (None, 32, 64, 128):
+        yield f"vLLM's fast kernels take groups of 32, 64, 128 or rows, not {scheme.group_size}"
+    if layer.format == INT_QUANTIZED and activations is None:
+        yield "vLLM refuses int-quantized weights without input activations: use pack-quantized"
+    if activations is not None and (not scheme.symmetric or scheme.group_size or scheme.bits != 8):
+        yield "vLLM takes input activations with symmetric 8-bit weights of a scale per row only"
+    if len(weight.shape) == 3:
+        yield (
+            "stacks of experts are packed slice by slice; Transformers and vLLM want a module for "
+            "each expert"
+        )
     if scheme.scale_rule == "signed_max":
-        found.append("scale rule signed_max gives negative scales, which runtimes may not expect")
-    return found
+        yield "scale rule signed_max gives negative scales, which runtimes may not expect"
+    if weight.dtype in STORAGES and scheme.scales != weight.dtype:
+        yield (
+            f"scales are {scheme.scales} in a {weight.dtype} model: Transformers and vLLM round "
+            f"them to {weight.dtype} on loading"
+        )
 
 
-def _affine(scheme: object, shape: tuple[int, ...]) -> Affine:
-    """`scheme`, if the format can hold a weight of this shape under it."""
-    reason = why_not(scheme, shape)
-    if reason is not None or not isinstance(scheme, Affine):
-        raise ValueError(f"compressed-tensors cannot hold this {shape} weight: {reason}")
-    return scheme
-
-
-def _scale(scheme: Affine, shape: tuple[int, ...]) -> Field:
-    """Dtype and shape of the scales."""
-    return next(field for field in scheme.layout(shape) if field.name == "scale")
-
-
-def _weights(scheme: Affine) -> dict[str, Any]:
-    """The `weights` of a configuration group."""
-    said = {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
-    if scheme.group_size is None:
-        return {**said, "strategy": "channel"}
-    return {**said, "strategy": "group", "group_size": scheme.group_size}
-
-
-def _shape(array: Array) -> tuple[int, int]:
-    if array.shape != (2,) or array.dtype.kind not in "iu":
-        raise ValueError(f"weight_shape is {array.dtype} {array.shape}; wanted two integers")
-    return int(array[0]), int(array[1])
-
-
-def _array(arrays: Mapping[str, Array], name: str) -> Array:
-    if name not in arrays:
-        raise ValueError(f"{name} is missing; found {', '.join(arrays) or 'nothing'}")
-    return arrays[name]
+def _group(weight: Weight) -> dict[str, Any]:
+    """A configuration group without its targets."""
+    scheme = weight.layer.weights
+    if not isinstance(scheme, Affine):
+        raise ValueError(f"compressed-tensors holds affine codes only, no {type(scheme).__name__}")
+    said = {"format": weight.layer.format, "weights": affine.arguments(scheme, weight.shape)}
+    if weight.layer.input_activations is not None:
+        said["input_activations"] = dict(_TOKEN_INT8)
+    return said

@@ -12,7 +12,8 @@ from typing import Any
 
 from bitmill import schemes
 from bitmill._dtypes import Array
-from bitmill.formats import Weight, total
+from bitmill.formats.base import Weight, total
+from bitmill.formats.layer import NATIVE, LayerScheme
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Field, Scheme
 
@@ -48,13 +49,13 @@ def decode(
     `dtype_name` overrides the dtype in it. Raises ValueError for a description that is none, and
     for arrays that are missing or do not fit.
     """
-    scheme, shape, dtype = _weight(described)
-    layout = scheme.layout(shape)
+    layer, shape, dtype = _weight(described)
+    layout = layer.weights.layout(shape)
     missing = [field.name for field in layout if field.name not in arrays]
     if missing:
         raise ValueError(f"{missing[0]} is missing; found {', '.join(arrays) or 'nothing'}")
     held = {field.name: arrays[field.name] for field in layout}
-    return QTensor(scheme, shape, dtype_name or dtype, held)
+    return QTensor(layer.weights, shape, dtype_name or dtype, held)
 
 
 def config(
@@ -62,12 +63,13 @@ def config(
 ) -> dict[str, Any]:
     """The `quantization_config`: each weight by its name, so no other needs to be told of.
 
-    >>> config({"m": Weight(schemes.Affine(4), (2, 8), "float32")})["tensors"]
+    >>> layer = LayerScheme(schemes.Affine(4), format="native")
+    >>> config({"m": Weight(layer, (2, 8), "float32")})["tensors"]
     {'m': {'scheme': {'scheme': 'Affine', 'bits': 4}, 'shape': [2, 8], 'dtype': 'float32'}}
     """
     described = {
-        name: {"scheme": scheme.to_dict(), "shape": list(shape), "dtype": dtype}
-        for name, (scheme, shape, dtype) in weights.items()
+        name: {"scheme": layer.weights.to_dict(), "shape": list(shape), "dtype": dtype}
+        for name, (layer, shape, dtype) in weights.items()
     }
     return {"quant_method": METHOD, "version": VERSION, "tensors": described}
 
@@ -82,7 +84,18 @@ def descriptions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return described
 
 
-def notes(scheme: Scheme) -> list[str]:
+def fields(described: Mapping[str, Any]) -> list[str]:
+    """The names of the arrays of a weight, by what `config` says about it."""
+    layer, shape, _ = _weight(described)
+    return [field.name for field in layer.weights.layout(shape)]
+
+
+def scheme_of(described: Mapping[str, Any]) -> Scheme:
+    """The scheme of a weight, by what `config` says about it."""
+    return _weight(described).layer.weights
+
+
+def notes(weights: Mapping[str, Weight]) -> list[str]:
     """What to know about the runtimes: none but bitmill reads the format."""
     return ["only bitmill itself loads its native format"]
 
@@ -90,6 +103,7 @@ def notes(scheme: Scheme) -> list[str]:
 def _weight(described: Mapping[str, Any]) -> Weight:
     try:
         shape = tuple(int(n) for n in described["shape"])
-        return Weight(schemes.from_dict(described["scheme"]), shape, str(described["dtype"]))
+        layer = LayerScheme(schemes.from_dict(described["scheme"]), format=NATIVE)
+        return Weight(layer, shape, str(described["dtype"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"its description {described!r} cannot be read: {error!r}") from None

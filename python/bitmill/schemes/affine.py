@@ -19,6 +19,7 @@ from bitmill.clip import Clip, MinMax, ranges
 from bitmill.clip import resolve as resolve_clip
 from bitmill.grid import Axis, CodeRange, Grid, View, code_range, rows_of
 from bitmill.grid import view as view_of
+from bitmill.schemes import counts
 from bitmill.schemes.base import Encoded, Field, register
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
@@ -229,6 +230,18 @@ class Affine:
         return layouts.unpack(
             arrays["packed"], self.bits, shape[-1], signed=self.symmetric, num_threads=num_threads
         )
+
+    def health(
+        self, x: Array, arrays: Mapping[str, Array], *, num_threads: int | None = None
+    ) -> dict[str, int]:
+        """Counts of groups of zeros, of values beyond the last code, and of negative scales."""
+        view, params = self.view(x.shape), self.params(arrays, x.shape)
+        codes = self.codes(arrays, x.shape, num_threads=num_threads)
+        return {
+            "zero_groups": counts.zero_groups(x, params[0], view, num_threads=num_threads),
+            "clipped": counts.clipped(x, codes, params, view, self.code_range),
+            "negative_scales": int(np.count_nonzero(params[0] < 0)),
+        }
 
     def _quantize_fused(self, x: Array, view: View, num_threads: int | None) -> Encoded:
         made = kernels.affine_quantize(

@@ -51,6 +51,11 @@ class Scheme(Protocol):
     def codes(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """The integer codes, unpacked."""
 
+    def health(
+        self, x: Array, arrays: Mapping[str, Array], *, num_threads: int | None = None
+    ) -> dict[str, int]:
+        """Counts of what deserves a look in the finished tensor, beside those of `quantize`."""
+
     def with_scales(self, scales: str) -> Scheme:
         """The same scheme with scales stored in another dtype."""
 

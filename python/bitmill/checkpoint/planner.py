@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""Making and checking plans, from headers alone: what the rules select, and what can be stored."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from bitmill import _check
+from bitmill._dtypes import STORAGES
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import TensorInfo
+from bitmill.checkpoint.output import lay_out
+from bitmill.checkpoint.patterns import Model, is_conv1d, model_of, module_of, why_no_float
+from bitmill.checkpoint.plan import Plan, PlannedTensor
+from bitmill.checkpoint.read import Checkpoint, open_checkpoint
+from bitmill.checkpoint.rules import Chosen, Rules, choose
+from bitmill.formats import BY_NAME, NATIVE, LayerScheme, method_of
+from bitmill.schemes import Affine
+
+SCALE_DTYPES = ("auto", *STORAGES)
+ON_UNSUPPORTED = ("error", "keep", "fallback")
+
+_FALLBACK_GROUPS = (128, 64, 32)
+
+# What vLLM makes one layer of: parts of the same parent by their last names, and all experts.
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("gate_proj", "up_proj"))
+_EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.*)")
+
+
+def plan_checkpoint(
+    src: str | os.PathLike[str],
+    rules: Rules,
+    *,
+    ignore: Iterable[str] = (),
+    include: Iterable[str] = (),
+    scale_dtype: str | None = None,
+    on_unsupported: str = "error",
+    split_fused: bool = False,
+) -> Plan:
+    """Decide what will become of every tensor of `src`; no tensor data are read.
+
+    `rules` is one rule for `Linear` (2-D weights of a float dtype that are no embedding, norm,
+    router, Conv1D or `lm_head`), or `{pattern: rule}`, of which the first match wins. A rule is a
+    scheme, a `LayerScheme`, the name of a preset ("W4A16", "W4A16_ASYM", "W8A16", "W8A8"), or
+    "keep". What no rule matches is kept. `include` adds patterns to a bare rule; `ignore` keeps
+    whatever it matches. A pattern is the name of a module (a tensor's without `.weight`), `Linear`,
+    or `re:` and a regex for `re.match`.
+
+    `scale_dtype` overrides the `scales` of the schemes, which None leaves as they are: "auto" is
+    config.json's `dtype` or `torch_dtype`, without one the tensor's own dtype, float64 as float32.
+
+    `on_unsupported` says what becomes of weights that the format cannot hold under their rule:
+    "error" (one, that names them all), "keep" (copied unchanged), or "fallback": the same bits with
+    the largest group of 128, 64 or 32 below the one asked for that divides the row, else a scale
+    per row; kept where that too is unsupported.
+
+    vLLM makes one layer of q/k/v, of gate/up, and of all experts: their parts must share one
+    scheme, unless `split_fused`.
+
+    Raises CheckpointError if the source is broken or quantized already, if a pattern matches
+    nothing, for all tensors at once that the format cannot hold, or whose names in the target are
+    those of others.
+    """
+    return plan_tensors(
+        open_checkpoint(src),
+        rules,
+        ignore=ignore,
+        include=include,
+        scale_dtype=scale_dtype,
+        on_unsupported=on_unsupported,
+        split_fused=split_fused,
+    )
+
+
+def plan_tensors(
+    source: Checkpoint,
+    rules: Rules,
+    *,
+    ignore: Iterable[str] = (),
+    include: Iterable[str] = (),
+    scale_dtype: str | None = None,
+    on_unsupported: str = "error",
+    split_fused: bool = False,
+) -> Plan:
+    """`plan_checkpoint` of a source whose headers are read."""
+    if scale_dtype is not None:
+        _check.choice(scale_dtype, "scale_dtype", SCALE_DTYPES)
+    _check.choice(on_unsupported, "on_unsupported", ON_UNSUPPORTED)
+    _refuse_quantized(source)
+    chosen = choose(rules, ignore=ignore, include=include)
+    model = _model(source)
+    _refuse_unmatched(source, chosen, model)
+    tensors = []
+    for path, info in source.tensors():
+        layer, reason = chosen.decide(info, model)
+        if layer is not None and scale_dtype is not None:
+            scales = _scale_dtype(scale_dtype, source, info)
+            layer = layer.with_weights(layer.weights.with_scales(scales))
+        planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
+        if on_unsupported != "error":
+            planned = _supported(planned, model, fall_back=on_unsupported == "fallback")
+        tensors.append(planned)
+    return _checked(source, Plan(tuple(tensors), {}, model), split_fused=split_fused)
+
+
+def check_plan(source: Checkpoint, plan: Plan) -> Plan:
+    """`plan`, if it lists just the tensors of the source as they are now, and can be carried out.
+
+    Who made or edited it is trusted with the splitting of fused layers.
+    """
+    _refuse_quantized(source)
+    planned = [(tensor.file, tensor.name, tensor.dtype, tensor.shape) for tensor in plan.tensors]
+    found = [(path.name, info.name, info.dtype, info.shape) for path, info in source.tensors()]
+    if planned != found:
+        other = sorted(set(planned) ^ set(found))
+        example = f", such as {other[0][1]!r}" if other else " in their order"
+        raise CheckpointError(
+            f"{source.folder}: the plan is for other tensors than these{example}; plan this "
+            "checkpoint anew"
+        )
+    return _checked(source, replace(plan, model=_model(source)), split_fused=True)
+
+
+def _checked(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
+    """The plan with the sizes of its files; CheckpointError if it cannot be carried out."""
+    _refuse_unsupported(source, plan)
+    _refuse_two_methods(source, plan)
+    if not split_fused:
+        _refuse_split(source, plan)
+    _refuse_same_names(source, plan)
+    return replace(plan, files=lay_out(source, plan).sizes())
+
+
+def _model(source: Checkpoint) -> Model:
+    return model_of(source.config, [info.name for _, info in source.tensors()])
+
+
+def _scale_dtype(asked: str, source: Checkpoint, info: TensorInfo) -> str:
+    """The storage dtype of a tensor's scales."""
+    if asked != "auto":
+        return asked
+    found = source.dtype or info.numpy
+    return found if found in STORAGES else "float32"
+
+
+def _why_not(planned: PlannedTensor, model: Model) -> str | None:
+    """Why a tensor cannot be stored as planned; None if it can."""
+    layer = planned.layer
+    if layer is None:
+        return None
+    reason = why_no_float(planned.info)
+    if reason is None and module_of(planned.info) is None:
+        reason = "it is not named *.weight"
+    if reason is None and layer.format != NATIVE:
+        if is_conv1d(planned.module, model):
+            reason = "a Conv1D, which loaders of compressed-tensors do not take for a Linear"
+        elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
+            reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
+    return reason or BY_NAME[layer.format].why_not(layer.weights, planned.shape)
+
+
+def _supported(planned: PlannedTensor, model: Model, *, fall_back: bool) -> PlannedTensor:
+    """The tensor with a scheme that can be stored, or kept; what was in the way is noted."""
+    reason = _why_not(planned, model)
+    if reason is None or planned.layer is None:
+        return planned
+    for layer in _fallbacks(planned.layer, planned.shape) if fall_back else ():
+        other = replace(planned, layer=layer, unsupported=reason)
+        if _why_not(other, model) is None:
+            return other
+    return replace(planned, layer=None, reason=f"unsupported: {reason}", unsupported=reason)
+
+
+def _fallbacks(layer: LayerScheme, shape: tuple[int, ...]) -> Iterator[LayerScheme]:
+    """The same bits with smaller groups that divide the row, then with a scale per row."""
+    scheme = layer.weights
+    if not isinstance(scheme, Affine) or scheme.group_size is None:
+        return
+    for size in _FALLBACK_GROUPS:
+        if size < scheme.group_size and shape[-1] % size == 0:
+            yield layer.with_weights(replace(scheme, group_size=size))
+    yield layer.with_weights(replace(scheme, group_size=None))
+
+
+def _refuse_quantized(source: Checkpoint) -> None:
+    for key in ("quantization_config", "compression_config", "quantization"):
+        found = source.config.get(key)
+        if found:
+            method = found.get("quant_method", key) if isinstance(found, dict) else key
+            raise CheckpointError(
+                f"{source.folder}: quantized already (config.json: {method}); "
+                "bitmill takes float weights: start from the original checkpoint"
+            )
+
+
+def _refuse_unmatched(source: Checkpoint, chosen: Chosen, model: Model) -> None:
+    """Raise if a pattern selects nothing: it is a slip, or the layers have other names."""
+    infos = [info for _, info in source.tensors()]
+    idle = chosen.unmatched(infos, model)
+    if idle:
+        modules = [module for info in infos if (module := module_of(info)) is not None]
+        example = f"such as {modules[-1]!r}" if modules else "and there is none here"
+        raise CheckpointError(
+            f"{source.folder}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
+            f"(tensors without '.weight'), {example}"
+        )
+
+
+def _refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
+    """Raise one error for all tensors that the format cannot hold, and if none is selected."""
+    if not plan.quantized:
+        stuck = [tensor.unsupported for tensor in plan.tensors if tensor.unsupported]
+        why = f"cannot be stored ({stuck[0]})" if stuck else "is ignored"
+        raise CheckpointError(f"{source.folder}: all that the rules select {why}")
+    names: dict[str, list[str]] = {}
+    for tensor in plan.quantized:
+        reason = _why_not(tensor, plan.model)
+        if reason is not None:
+            names.setdefault(reason, []).append(tensor.module)
+    if names:
+        listed = "; ".join(f"{reason}: {', '.join(found)}" for reason, found in names.items())
+        count = sum(map(len, names.values()))
+        raise CheckpointError(
+            f"{source.folder}: {count} of {len(plan.quantized)} selected tensors cannot be stored: "
+            f"{listed}. Ignore them, or pass on_unsupported='keep' or 'fallback'"
+        )
+
+
+def _refuse_two_methods(source: Checkpoint, plan: Plan) -> None:
+    """Raise if the layers cannot all be told of in one config.json."""
+    formats = {tensor.layer.format for tensor in plan.quantized if tensor.layer is not None}
+    if len({id(method_of(format)) for format in formats}) > 1:
+        raise CheckpointError(
+            f"{source.folder}: formats {', '.join(sorted(formats))} in one checkpoint; the native "
+            "one goes with no other, since no runtime reads it"
+        )
+
+
+def _refuse_split(source: Checkpoint, plan: Plan) -> None:
+    """Raise one error for all layers that vLLM fuses and that do not share one scheme."""
+    if all(tensor.layer and tensor.layer.format == NATIVE for tensor in plan.quantized):
+        return
+    sets: dict[str, dict[str, LayerScheme | None]] = {}
+    for tensor in plan.tensors:
+        key = _fused_into(tensor.module)
+        if key is not None and module_of(tensor.info) is not None and len(tensor.shape) == 2:
+            sets.setdefault(key, {})[tensor.module] = tensor.layer
+    split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
+    if split:
+        listed = "; ".join(
+            ", ".join(f"{m}: {layer.describe() if layer else 'kept'}" for m, layer in parts.items())
+            for parts in (_different(parts) for parts in split)
+        )
+        raise CheckpointError(
+            f"{source.folder}: vLLM makes one layer of these, and wants one scheme for all parts "
+            f"(split_fused=True goes on, for other runtimes): {listed}"
+        )
+
+
+def _different(parts: dict[str, LayerScheme | None]) -> dict[str, LayerScheme | None]:
+    """One part for each of the schemes that a fused layer has."""
+    firsts: dict[LayerScheme | None, str] = {}
+    for module, layer in parts.items():
+        firsts.setdefault(layer, module)
+    return {module: layer for layer, module in firsts.items()}
+
+
+def _fused_into(module: str) -> str | None:
+    """What stands for the layer that vLLM makes of this module and others; None if of it alone."""
+    expert = _EXPERT.match(module)
+    if expert is not None:
+        return expert[1]
+    parent, _, last = module.rpartition(".")
+    return next((f"{parent}.{'+'.join(names)}" for names in _FUSED if last in names), None)
+
+
+def _refuse_same_names(source: Checkpoint, plan: Plan) -> None:
+    """Raise one error for all pairs of tensors that would have one name in the target."""
+    makers: dict[str, str] = {}
+    pairs = []
+    for tensor in plan.tensors:
+        for spec in tensor.stored:
+            other = makers.setdefault(spec.name, tensor.name)
+            if other != tensor.name:
+                pairs.append(f"{spec.name!r} (from {other!r} and {tensor.name!r})")
+    if pairs:
+        raise CheckpointError(
+            f"{source.folder}: tensors would have the same name in the target: {', '.join(pairs)}. "
+            "Ignore the weights among them"
+        )

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Affine weights in compressed-tensors: what its integer formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bitmill._dtypes import Array, dtype
+from bitmill.schemes import Affine, Field
+
+_GRANULARITIES = {"tensor": "tensor", "channel": "row", "group": "group of a row"}
+"""What has a scale of its own, by the names of compressed-tensors and by ours."""
+
+
+def why_not(
+    scheme: object, shape: tuple[int, ...], *, ranks: Sequence[int], strategies: Sequence[str]
+) -> str | None:
+    """Why a format of these ranks and strategies cannot hold the weight; None if it can."""
+    if not isinstance(scheme, Affine):
+        return f"the format holds affine codes only, no {type(scheme).__name__}"
+    if scheme.bits > 8:
+        return f"the format holds 2 to 8 bits, not {scheme.bits}"
+    if scheme.offset:
+        return "the format holds integer zero-points only, no real offsets"
+    if len(shape) not in ranks:
+        return (
+            f"the format holds {'- and '.join(map(str, ranks))}-D weights only, not {len(shape)}-D"
+        )
+    if 0 in shape:
+        return "there are no weights in it"
+    if strategy(scheme, shape) not in strategies:
+        *some, last = (_GRANULARITIES[name] for name in strategies)
+        return f"the format holds one scale per {', '.join(some)} or {last} only"
+    if scheme.group_size is not None and shape[-1] % scheme.group_size:
+        return (
+            f"rows of {shape[-1]} weights are not a whole number of groups of {scheme.group_size} "
+            "(choose another size, or none)"
+        )
+    return None
+
+
+def strategy(scheme: Affine, shape: tuple[int, ...]) -> str | None:
+    """How compressed-tensors calls the granularity; None where it has no name for it."""
+    if scheme.group_size is not None:
+        return "group"
+    if scheme.axis is None:
+        return "tensor"
+    return "channel" if scale(scheme, shape).shape == (*shape[:-1], 1) else None
+
+
+def scale(scheme: Affine, shape: tuple[int, ...]) -> Field:
+    """Dtype and shape of the scales."""
+    return next(field for field in scheme.layout(shape) if field.name == "scale")
+
+
+def checked(
+    scheme: object,
+    shape: tuple[int, ...],
+    reason_against: Callable[[object, tuple[int, ...]], str | None],
+) -> Affine:
+    """`scheme`, if nothing speaks against it."""
+    reason = reason_against(scheme, shape)
+    if reason is not None or not isinstance(scheme, Affine):
+        raise ValueError(f"compressed-tensors cannot hold this {shape} weight: {reason}")
+    return scheme
+
+
+def arguments(scheme: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The `weights` of a configuration group; `scheme_of` reads them back."""
+    said = {"num_bits": scheme.bits, "type": "int", "symmetric": scheme.symmetric}
+    if scheme.group_size is None:
+        return {**said, "strategy": strategy(scheme, shape)}
+    return {**said, "strategy": "group", "group_size": scheme.group_size}
+
+
+def scheme_of(described: Mapping[str, Any], scales: Array) -> Affine:
+    """The scheme of weights with these scales; what is not said has the defaults of the format."""
+    kind, granularity = described.get("type", "int"), described.get("strategy", "channel")
+    if kind != "int" or granularity not in _GRANULARITIES:
+        raise ValueError(
+            f"its weights are of type {kind!r} and strategy {granularity!r}; bitmill reads int, "
+            f"and {', '.join(_GRANULARITIES)}"
+        )
+    return Affine(
+        described.get("num_bits", 8),
+        symmetric=described.get("symmetric", True),
+        axis=None if granularity == "tensor" else "row",
+        group_size=described.get("group_size") if granularity == "group" else None,
+        scales=scales.dtype.name,
+    )
+
+
+def array(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array of this name."""
+    if name not in arrays:
+        raise ValueError(f"{name} is missing; found {', '.join(arrays) or 'nothing'}")
+    return arrays[name]
+
+
+def check_arrays(
+    arrays: Mapping[str, Array], wanted: Iterable[Field], shape: tuple[int, ...]
+) -> None:
+    """Raise unless the arrays are those of a weight of this shape."""
+    for name, kind, of in wanted:
+        found = array(arrays, name)
+        if found.dtype != dtype(kind) or found.shape != of:
+            raise ValueError(
+                f"{name} is {found.dtype} {found.shape}; a {'x'.join(map(str, shape))} weight "
+                f"takes {kind} {of}"
+            )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""What every storage format offers, and what it is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from bitmill._dtypes import Array, dtype
+from bitmill.formats.layer import LayerScheme
+from bitmill.qtensor import QTensor
+from bitmill.schemes import Field, Scheme
+
+
+class Weight(NamedTuple):
+    """A quantized weight as a configuration describes it; `dtype` is that of the original."""
+
+    layer: LayerScheme
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Format(Protocol):
+    """A module with these functions: how one weight is stored. That of module `M` lies in `M.*`."""
+
+    def why_not(self, scheme: object, shape: tuple[int, ...]) -> str | None:
+        """Why the format cannot hold a weight of this shape under this scheme; None if it can."""
+
+    def tensors(self, scheme: Scheme, shape: tuple[int, ...]) -> list[Field]:
+        """Name (behind `M.`), dtype and shape of every tensor that stands for the weight."""
+
+    def nbytes(self, scheme: Scheme, shape: tuple[int, ...]) -> int:
+        """Bytes of these tensors."""
+
+    def encode(self, q: QTensor) -> dict[str, Array]:
+        """The arrays that `tensors` lists."""
+
+    def decode(
+        self,
+        arrays: Mapping[str, Array],
+        described: Mapping[str, Any],
+        *,
+        dtype_name: str | None = None,
+    ) -> QTensor:
+        """The inverse of `encode`; `described` is what the configuration says about the weight."""
+
+
+class Method(Protocol):
+    """A module with these functions: how a config.json tells of quantized weights."""
+
+    def config(
+        self,
+        weights: Mapping[str, Weight],
+        *,
+        linear: Collection[str] = (),
+        ignore: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """The `quantization_config` for these modules.
+
+        `linear` names those that loaders are sure to see as class `Linear`, `ignore` modules that
+        might be taken for quantized ones and are not.
+        """
+
+    def notes(self, weights: Mapping[str, Weight]) -> list[str]:
+        """What to know about the runtimes before such weights are handed to them."""
+
+
+def total(fields: Iterable[Field]) -> int:
+    """Bytes of arrays of these dtypes and shapes.
+
+    >>> total([Field("codes", "int8", (2, 8)), Field("scale", "bfloat16", (2, 1))])
+    20
+    """
+    return sum(math.prod(field.shape) * dtype(field.dtype).itemsize for field in fields)
