@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is paid once or per call, whatever the size: import, --help, and calls on 64 values.
+"""What is paid once or per call, whatever the size: import, --help, plans, calls on 64 values.
 
-The aims: import in less than 60 ms beyond NumPy's own, a small call in less than 15 µs.
+The aims: import in less than 60 ms beyond NumPy's own, a small call in less than 15 µs, the plan of
+a model with 400 tensors in less than 0.5 s, the start of the interpreter included.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import pytest
 import bitmill as bm
 from agree import same_bits
 from bitmill import kernels, reference
+from bitmill.checkpoint.header import Spec, build_header
+from bitmill.checkpoint.write import create
 from race import timed
 
 IMPORT = "import numpy, time; t = time.perf_counter(); import bitmill; print(time.perf_counter()-t)"
@@ -45,6 +48,25 @@ def bench_help(benchmark):
         alone = median(timed(lambda: interpreter("-c", "import numpy")) for _ in range(5))
         benchmark.extra_info["ms"] = 1e3 * benchmark.stats.stats.median
         benchmark.extra_info["ms of an interpreter with NumPy"] = 1e3 * alone
+
+
+def bench_dry_run(benchmark, tmp_path):
+    """`bitmill quantize --dry-run` on a 7B Llama of 399 tensors, whose data are holes."""
+    shapes = {"model.embed_tokens": (32000, 4096), "model.norm": (4096,), "lm_head": (32000, 4096)}
+    for layer in range(44):
+        block = f"model.layers.{layer}"
+        shapes |= {f"{block}.self_attn.{n}_proj": (4096, 4096) for n in "qkvo"}
+        shapes |= {f"{block}.mlp.{n}_proj": (11008, 4096) for n in ("gate", "up")}
+        shapes |= {f"{block}.mlp.down_proj": (4096, 11008)}
+        shapes |= {f"{block}.{n}_layernorm": (4096,) for n in ("input", "post_attention")}
+    specs = [Spec(f"{module}.weight", "BF16", shape) for module, shape in shapes.items()]
+    head, _ = build_header(specs, {})
+    create(tmp_path / "model.safetensors", head, len(head) + sum(spec.nbytes for spec in specs))
+    command = ("-m", "bitmill", "quantize", str(tmp_path), "--dry-run")
+    told = benchmark.pedantic(interpreter, command, rounds=11, warmup_rounds=1)
+    assert "to quantize: 308 of 399 tensors" in told
+    if benchmark.stats is not None:
+        benchmark.extra_info["s"] = benchmark.stats.stats.median
 
 
 @pytest.fixture

@@ -12,14 +12,17 @@ import pytest
 from golden_files import GOLDEN
 
 MANIFEST = json.loads((GOLDEN / "MANIFEST.json").read_text())
-USED = re.compile(r"compressed_tensors/(pack|int8)_|ort/nbits_|input/w_(f32|bf16|odd|ort)")
+USED = re.compile(
+    r"(compressed_tensors|awq_gptq|bitsandbytes|mlx)/|gguf/tiny|ort/nbits_|"
+    r"input/w_(f32|bf16|odd|ort)"
+)
 LISTED = sorted(name for name in MANIFEST if USED.match(name))
 
 
-def test_golden_folder_holds_the_integer_formats_of_the_manifest():
-    here = [p.relative_to(GOLDEN).as_posix() for p in GOLDEN.rglob("*.np[yz]")]
-    assert sorted(here) == LISTED
-    assert len(LISTED) == 40 + 20 + 4
+def test_golden_folder_holds_what_the_tests_use_of_the_manifest():
+    files = [path for path in GOLDEN.rglob("*") if path.suffix in (".npy", ".npz", ".gguf")]
+    assert sorted(path.relative_to(GOLDEN).as_posix() for path in files) == LISTED
+    assert len(LISTED) == 47 + 4 + 11 + 10 + 1 + 20 + 4
 
 
 @pytest.mark.parametrize("name", LISTED)

@@ -121,8 +121,11 @@ class Peer:
         return bm.unpack(streams, self.bits, self.x.shape[0], signed=False).T.copy()
 
 
-def test_tables_name_every_golden_file_once():
-    assert sorted(FILES) == golden_files.names("compressed_tensors")
+def test_tables_name_every_golden_file_of_integers_once():
+    integer = [
+        n for n in golden_files.names("compressed_tensors") if n.startswith(("int8", "pack"))
+    ]
+    assert sorted(FILES) == integer
     assert (len(FILES), len(PACKED)) == (40, 34)
 
 

@@ -104,7 +104,8 @@ def _compare(
         return f"shapes {judged.shape} and {original.shape}"
     x = original.dequantize(num_threads=num_threads) if isinstance(original, QTensor) else original
     if x.dtype.name not in FLOATS or not _is_float(judged):
-        return f"dtypes {_kind(judged)} and {x.dtype.name}"
+        ours, theirs = _kind(judged), x.dtype.name
+        return f"other values of {ours}" if ours == theirs else f"dtypes {ours} and {theirs}"
     try:
         measured = metrics(x, judged, num_threads=num_threads)
     except ValueError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -62,6 +63,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 }
 _STRING, _ARRAY = 8, 9
 _MAX_RANK, _MAX_DEPTH = 4, 4
+_ALIGNMENT = "general.alignment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class GGUFTensor:
     name: str
     shape: tuple[int, ...]
     type: str
+    offset: int
+    """From the start of the data."""
     nbytes: int | None
     """None for a type that is not known here."""
 
@@ -99,12 +103,16 @@ def read_gguf(path: Path) -> GGUFHeader:
         if version not in (2, 3):
             raise CheckpointError(f"{path}: GGUF version {version}; bitmill reads 2 and 3")
         count, entries = reader.number("Q"), reader.number("Q")
-        metadata = {}
-        for _ in range(entries):
-            key = reader.string()
+        metadata: dict[str, Any] = {}
+        for _ in range(entries):  # each takes some bytes, as tensors do, so the file limits them
+            key = reader.new_name("metadata key", metadata)
             metadata[key] = reader.value(reader.number("I"), depth=0)
-        tensors = tuple(reader.tensor() for _ in range(count))
-        return GGUFHeader(version, metadata, tensors, reader.size)
+        tensors: dict[str, GGUFTensor] = {}
+        for _ in range(count):
+            name = reader.new_name("tensor", tensors)
+            tensors[name] = reader.tensor(name)
+        reader.check_ends(tensors.values(), metadata.get(_ALIGNMENT, 32))
+        return GGUFHeader(version, metadata, tuple(tensors.values()), reader.size)
 
 
 class _Reader:
@@ -115,14 +123,18 @@ class _Reader:
         self.size = file.seek(0, 2)
         file.seek(0)
 
-    def take(self, count: int) -> bytes:
+    def need(self, count: int) -> int:
+        """`count`, if there are so many bytes left."""
         at = self.file.tell()
         if count > self.size - at:
             raise CheckpointError(
                 f"{self.path}: {count} bytes wanted at byte {at} of {self.size}: no GGUF file, or "
                 "not all of one"
             )
-        return self.file.read(count)
+        return count
+
+    def take(self, count: int) -> bytes:
+        return self.file.read(self.need(count))
 
     def number(self, kind: str) -> Any:
         layout = struct.Struct("<" + kind)
@@ -131,37 +143,54 @@ class _Reader:
     def string(self) -> str:
         return self.take(self.number("Q")).decode(errors="backslashreplace")
 
+    def new_name(self, what: str, known: Mapping[str, object]) -> str:
+        """A string that is none of those that are known."""
+        name = self.string()
+        if name in known:
+            raise CheckpointError(f"{self.path}: {what} {name!r} occurs twice")
+        return name
+
     def value(self, kind: int, depth: int) -> Any:
         """A metadata value; an array is skipped, and given by its type and length."""
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
             return self.string()
-        if kind != _ARRAY or depth == _MAX_DEPTH:
+        if kind != _ARRAY:
             raise CheckpointError(f"{self.path}: metadata value of unknown type {kind}")
+        if depth == _MAX_DEPTH:
+            raise CheckpointError(f"{self.path}: metadata arrays in more than {depth} others")
         of, count = self.number("I"), self.number("Q")
         if of in _SCALARS:
-            self.take(count * struct.calcsize("<" + _SCALARS[of]))
+            self.file.seek(self.need(count * struct.calcsize("<" + _SCALARS[of])), 1)
             return f"{_SCALARS[of]}[{count}]"
         for _ in range(count):  # each takes 8 bytes at least, so the file limits them
             self.value(of, depth + 1)
         return f"{'str' if of == _STRING else 'array'}[{count}]"
 
-    def tensor(self) -> GGUFTensor:
-        name, rank = self.string(), self.number("I")
+    def tensor(self, name: str) -> GGUFTensor:
+        rank = self.number("I")
         if rank > _MAX_RANK:
             raise CheckpointError(f"{self.path}: tensor {name!r} has {rank} dimensions")
         shape = tuple(self.number("Q") for _ in range(rank))[::-1]
         number, offset = self.number("I"), self.number("Q")
         if number not in TYPES:
-            return GGUFTensor(name, shape, f"type {number}", None)
-        kind = TYPES[number]
-        if shape and shape[-1] % kind.elements:
+            return GGUFTensor(name, shape, f"type {number}", offset, None)
+        kind, row = TYPES[number], shape[-1] if shape else 1
+        if row % kind.elements:
             raise CheckpointError(
-                f"{self.path}: tensor {name!r}: rows of {shape[-1]} are no whole blocks of "
-                f"{kind.name}"
+                f"{self.path}: tensor {name!r}: rows of {row} are no whole blocks of {kind.name}"
             )
         nbytes = math.prod(shape) // kind.elements * kind.nbytes
-        if offset + nbytes > self.size:
-            raise CheckpointError(f"{self.path}: tensor {name!r} goes beyond the end of the file")
-        return GGUFTensor(name, shape, kind.name, nbytes)
+        return GGUFTensor(name, shape, kind.name, offset, nbytes)
+
+    def check_ends(self, tensors: Iterable[GGUFTensor], alignment: object) -> None:
+        """Raise unless every tensor lies in the file; the data start at the next aligned byte."""
+        if type(alignment) is not int or alignment < 1:
+            raise CheckpointError(f"{self.path}: {_ALIGNMENT} is {alignment!r}; wanted 1 or more")
+        start = -(-self.file.tell() // alignment) * alignment
+        for tensor in tensors:
+            if start + tensor.offset + (tensor.nbytes or 0) > self.size:
+                raise CheckpointError(
+                    f"{self.path}: tensor {tensor.name!r} goes beyond the end of the file"
+                )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,17 +18,22 @@ from bitmill import kernels
 from bitmill._dtypes import FLOATS, Array
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.foreign import recognize
-from bitmill.checkpoint.gguf import MAGIC, read_gguf
+from bitmill.checkpoint.gguf import MAGIC, TYPES, read_gguf
 from bitmill.checkpoint.load import Place, Stored, find_stored, quantization_of
-from bitmill.checkpoint.paths import failing_at, given_path
+from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
 from bitmill.formats import NATIVE
 from bitmill.qtensor import QTensor
 
+_PLAIN_TYPES = {kind.name for kind in TYPES.values() if kind.elements == 1}
+
+_MOST_CODES = 256
+"""Codes of 8 bits are counted one by one; those of 16 would fill a thousand screens."""
+
 BITMILL, COMPRESSED_TENSORS, PLAIN = "bitmill", "compressed-tensors", "not quantized"
 
-# Parts of a quantized weight whose names have a dot in them, or stand behind `weight.`.
-_STATES = ("weight.quant_state.", "weight.")
+# Module and part of a tensor's name. `weight.absmax` and `weight.quant_state.*` are one part each.
+_NAME = re.compile(r"(?:(.*?)\.)??(weight\.(?:quant_state\.)?[^.]+|[^.]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class Contents:
         """As JSON can hold it."""
         return {
             "method": self.method,
-            "facts": self.facts,
+            "facts": {key: _finite(value) for key, value in self.facts.items()},
             "files": self.files,
             "tensors": [item.to_dict() for item in self.items],
         }
@@ -115,8 +121,8 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> Contents:
 def inspect_tensor(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """One tensor or weight in detail; values are read. CheckpointError if there is no such one."""
     contents = inspect_checkpoint(path)
-    names = (name, f"{name}.weight")
-    item = next((item for item in contents.items if item.name in names), None)
+    named = {item.name: item for item in contents.items}
+    item = named.get(name) or named.get(f"{name}.weight")
     if item is None:
         part = next((item for item in contents.items if name in item.parts), None)
         hint = f" (it is a part of {part.name!r})" if part else ""
@@ -150,7 +156,7 @@ def _gguf_file(path: Path) -> Path | None:
     if path.is_dir():
         found = sorted(path.glob("*.gguf"))
         return found[0] if found and not any(path.glob("*.safetensors")) else None
-    with failing_at(path), open(path, "rb") as file:
+    with failing_at(path), open(regular_file(path), "rb") as file:
         return path if file.read(4) == MAGIC else None
 
 
@@ -161,7 +167,7 @@ def _gguf(path: Path) -> Contents:
             tensor.name,
             tensor.shape,
             tensor.type,
-            None if tensor.type in ("F32", "F16", "BF16", "F64") else "GGUF",
+            None if tensor.type in _PLAIN_TYPES else "GGUF",
             tensor.nbytes,
             (tensor.name,),
         )
@@ -181,25 +187,33 @@ def _items(source: Checkpoint, said: Mapping[str, Any]) -> Iterator[Item]:
         yield _read_item(stored, parts)
     modules: dict[str, dict[str, Place]] = {}
     for name, place in places.items():
-        if name not in taken:
-            module, part = _split(name)
-            modules.setdefault(module, {})[part] = place
+        match = _NAME.fullmatch(name)
+        if name not in taken and match is not None:  # every name matches
+            modules.setdefault(match[1] or "", {})[match[2]] = place
     for module, parts_of in modules.items():
-        found = recognize(parts_of, said)
-        alone = parts_of
-        if found is not None:
-            alone = {part: place for part, place in parts_of.items() if part == "bias"}
-            own = [info for part, (_, info) in parts_of.items() if part not in alone]
-            yield Item(
-                f"{module}.weight" if module else "weight",
-                found.shape,
-                found.scheme,
-                found.method,
-                sum(info.nbytes for info in own),
-                tuple(info.name for info in own),
-            )
-        for _, info in alone.values():
-            yield Item(info.name, info.shape, info.dtype, None, info.nbytes, (info.name,))
+        exception = said.get(module)  # MLX has them by the names of modules
+        config = {**said, **exception} if isinstance(exception, dict) else said
+        yield from _module_items(module, parts_of, config)
+
+
+def _module_items(
+    module: str, parts: Mapping[str, Place], config: Mapping[str, Any]
+) -> Iterator[Item]:
+    """The weight of a module that others quantized, and its tensors that stand for themselves."""
+    found = recognize(parts, config)
+    alone = {part: place for part, place in parts.items() if found is None or part == "bias"}
+    if found is not None:
+        own = [info for part, (_, info) in parts.items() if part not in alone]
+        yield Item(
+            f"{module}.weight" if module else "weight",
+            found.shape,
+            found.scheme,
+            found.method,
+            sum(info.nbytes for info in own),
+            tuple(info.name for info in own),
+        )
+    for _, info in alone.values():
+        yield Item(info.name, info.shape, info.dtype, None, info.nbytes, (info.name,))
 
 
 def _stored(source: Checkpoint, places: Mapping[str, Place]) -> list[Stored]:
@@ -220,17 +234,6 @@ def _read_item(stored: Stored, parts: tuple[str, ...]) -> Item:
     return Item(stored.name, stored.shape(), kind + activations, method, nbytes, parts)
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Module and part of a tensor's name; `weight.absmax` and its like are one part."""
-    module, _, part = name.rpartition(".")
-    for state in _STATES:
-        marker = f".{state}" if not name.startswith(state) else state
-        before, found, after = name.rpartition(marker)
-        if found and "." not in after:
-            return before, ("quant_state." if "quant_state" in state else "") + after
-    return module, part
-
-
 def _values(x: Array) -> dict[str, Any]:
     """Statistics of a float array; nothing of another."""
     if x.dtype.name not in FLOATS or x.size == 0:
@@ -247,12 +250,17 @@ def _values(x: Array) -> dict[str, Any]:
 def _quantized_values(q: QTensor) -> dict[str, Any]:
     """Statistics of a quantized weight: its codes, its scales, the values it stands for."""
     values, counts = np.unique(q.codes, return_counts=True)
-    scale = kernels.to_float32(q.scale.reshape(1, -1))
+    scales = {"dtype": q.scale.dtype.name, "shape": list(q.scale.shape)}
     found = {
         "scheme": q.scheme.to_dict(),
-        "scales": {"dtype": q.scale.dtype.name, "shape": list(q.scale.shape)}
-        | {"min": float(scale.min()), "max": float(scale.max())},
+        "scales": scales | _values(q.scale),
         "levels_used": len(values),
-        "codes": {int(v): int(n) for v, n in zip(values, counts, strict=True)},
     }
+    if len(values) <= _MOST_CODES:
+        found["codes"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
     return found | _values(q.dequantize())
+
+
+def _finite(value: Any) -> Any:
+    """The value, or None for a float that JSON has no number for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

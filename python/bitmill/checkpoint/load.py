@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,17 +60,16 @@ class Stored:
     def shape(self) -> tuple[int, ...] | None:
         """The logical shape; None where the files do not tell."""
         if self.format is native:
-            return tuple(self.described["shape"])
+            return tuple(int(n) for n in self.described["shape"])
         if "weight" in self.parts:
             return self.parts["weight"][1].shape
-        place = self.parts.get("weight_shape")
-        if place is None or place[1].nbytes not in (16, 24) or place[1].numpy != "int64":
-            return None
-        return tuple(map(int, read_tensor(*place)))
+        return stored_shape(self.parts.get("weight_shape"))
 
     def read(self, dtype_name: str | None) -> QTensor:
         """The weight; `dtype_name` is the dtype that it had, if the files do not tell."""
         arrays = {field: read_tensor(*place) for field, place in self.parts.items()}
+        if self.format is native:  # it says the dtype of each weight
+            dtype_name = None
         try:
             return self.format.decode(arrays, self.described, dtype_name=dtype_name)
         except (TypeError, ValueError) as error:
@@ -90,6 +90,10 @@ class LoadedCheckpoint(Mapping[str, QTensor | Array]):
         self.stored = {weight.name: weight for weight in find_stored(source, places)}
         taken = {info.name for w in self.stored.values() for _, info in w.parts.values()}
         self.kept = {name: place for name, place in places.items() if name not in taken}
+        for name in self.stored.keys() & self.kept.keys():
+            raise CheckpointError(
+                f"{source.folder}: tensor {name!r} is there twice: quantized, and not"
+            )
         self._names = sorted((*self.stored, *self.kept))
 
     def __getitem__(self, name: str) -> QTensor | Array:
@@ -130,6 +134,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> LoadedCheckpoint:
     return LoadedCheckpoint(open_checkpoint(path))
 
 
+def stored_shape(place: Place | None) -> tuple[int, ...] | None:
+    """The shape in a tensor of two or three int64; None if it is not such a tensor."""
+    if place is None or place[1].shape not in ((2,), (3,)) or place[1].numpy != "int64":
+        return None
+    return tuple(map(int, read_tensor(*place)))
+
+
 def quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a config.json says about quantization, None if nothing; ValueError for no object."""
     for key in ("quantization_config", "compression_config", "quantization"):
@@ -137,7 +148,8 @@ def quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
         if said:
             if not isinstance(said, dict):
                 raise ValueError(f"{key} is a JSON {type(said).__name__}; wanted an object")
-            return {"quant_method": "mlx" if key == "quantization" else key, **said}
+            # MLX says it twice, with no method: under the key that is its own, and another's
+            return {"quant_method": "mlx" if "quantization" in config else key, **said}
     return None
 
 
@@ -158,7 +170,7 @@ def find_stored(source: Checkpoint, places: Mapping[str, Place]) -> Iterator[Sto
             yield from _compressed(said, places)
     except CheckpointError:
         raise
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError, re.error) as error:
         raise CheckpointError(f"{where}: quantization_config of config.json: {error}") from None
     if method not in (None, native.METHOD, compressed_tensors.METHOD):
         raise CheckpointError(
@@ -192,10 +204,11 @@ _CONTAINERS = {
 
 
 def _compressed(said: Mapping[str, Any], places: Mapping[str, Place]) -> Iterator[Stored]:
-    """The quantized weights of a compressed-tensors checkpoint: those that have scales."""
+    """The quantized weights of a compressed-tensors checkpoint: those with scales or packed."""
     for name, (_, info) in places.items():
         module, dot, last = name.rpartition(".")
-        if last != "weight_scale":
+        scaled = f"{module}{dot}weight_scale" in places
+        if last != "weight_scale" and (last != "weight_packed" or scaled):
             continue
         group = compressed_tensors.group_of(said, module)
         packed = f"{module}{dot}weight_packed" in places

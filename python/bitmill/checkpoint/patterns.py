@@ -23,7 +23,7 @@ _EXPERTS = "experts"
 # By the last part of a module's name, which is all that a file of tensors tells.
 _EMBEDDING = re.compile(r"embed|^(emb|wte|wpe|shared|relative_attention_bias)$")
 _NORM = re.compile(r"norm|^ln(_|\d|$)", re.IGNORECASE)
-_GATE = re.compile(r"^((shared_expert_)?gate|wg)$")
+_GATE = re.compile(r"(.*)\.(shared_expert_)?gate(\.wg)?")
 _ROUTER = re.compile(r"(^|\.)router(\.\w+)?$")
 _FLOATS = ("F32", "F16", "BF16", "F64")
 
@@ -97,14 +97,15 @@ def why_not_linear(info: TensorInfo, model: Model) -> str | None:
         return f"{len(info.shape)}-D"
     if 0 in info.shape:
         return "empty"
-    parent, _, last = module.rpartition(".")
+    last = module.rpartition(".")[2]
     if last == "lm_head":
         return "lm_head"
     if _EMBEDDING.search(last):
         return "embedding"
     if _NORM.search(last):
         return "norm"
-    if (_GATE.match(last) and parent in model.routed) or _ROUTER.search(module):
+    gate = _GATE.fullmatch(module)
+    if (gate and gate[1] in model.routed) or _ROUTER.search(module):
         return "router"
     if is_conv1d(module, model):
         return "Conv1D"
@@ -118,7 +119,7 @@ def check_pattern(pattern: object, name: str) -> str:
     if pattern.startswith(REGEX):
         try:
             re.compile(pattern.removeprefix(REGEX))
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{name}: {pattern!r} is not a regex: {error}") from None
     return pattern
 

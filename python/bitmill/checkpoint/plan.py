@@ -167,14 +167,19 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     for i, entry in enumerate(said["tensors"]):
         try:
             tensors.append(_planned(entry))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             name = entry.get("name", i) if isinstance(entry, Mapping) else i
-            raise CheckpointError(f"{path}: tensor {name!r}: {error!r}") from None
+            why = f"lacks {error}" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"{path}: tensor {name!r}: {why}") from None
     return Plan(tuple(tensors))
 
 
 def _planned(said: Mapping[str, Any]) -> PlannedTensor:
-    layer = said["layer"]
+    if not isinstance(said, Mapping):
+        raise ValueError(f"is {said!r}; wanted an object")
+    layer, unsupported = said["layer"], said.get("unsupported")
+    if layer is not None and not isinstance(layer, Mapping):
+        raise ValueError(f"layer is {layer!r}; wanted an object, or null")
     if said["dtype"] not in DTYPES:
         raise ValueError(f"dtype {said['dtype']!r} is not one of: {', '.join(DTYPES)}")
     return PlannedTensor(
@@ -184,5 +189,5 @@ def _planned(said: Mapping[str, Any]) -> PlannedTensor:
         tuple(int(n) for n in said["shape"]),
         None if layer is None else layer_from_dict(layer),
         str(said["reason"]),
-        said.get("unsupported"),
+        None if unsupported is None else str(unsupported),
     )

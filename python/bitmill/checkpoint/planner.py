@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
 from bitmill.formats import BY_NAME, NATIVE, LayerScheme, method_of
-from bitmill.schemes import Affine
+from bitmill.schemes import Affine, Scheme
 
 SCALE_DTYPES = ("auto", *STORAGES)
 ON_UNSUPPORTED = ("error", "keep", "fallback")
@@ -118,7 +119,7 @@ def check_plan(source: Checkpoint, plan: Plan) -> Plan:
         other = sorted(set(planned) ^ set(found))
         example = f", such as {other[0][1]!r}" if other else " in their order"
         raise CheckpointError(
-            f"{source.folder}: the plan is for other tensors than these{example}; plan this "
+            f"{source.where}: the plan is for other tensors than these{example}; plan this "
             "checkpoint anew"
         )
     return _checked(source, replace(plan, model=_model(source)), split_fused=True)
@@ -159,7 +160,19 @@ def _why_not(planned: PlannedTensor, model: Model) -> str | None:
             reason = "a Conv1D, which loaders of compressed-tensors do not take for a Linear"
         elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
             reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
+    reason = reason or _why_no_layout(layer.weights, planned.shape)
     return reason or BY_NAME[layer.format].why_not(layer.weights, planned.shape)
+
+
+def _why_no_layout(scheme: Scheme, shape: tuple[int, ...]) -> str | None:
+    """Why a scheme cannot cut this shape into groups, whatever the format; None if it can."""
+    if not shape:
+        return "it is a single number"
+    try:
+        scheme.layout(shape)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _supported(planned: PlannedTensor, model: Model, *, fall_back: bool) -> PlannedTensor:
@@ -177,7 +190,7 @@ def _supported(planned: PlannedTensor, model: Model, *, fall_back: bool) -> Plan
 def _fallbacks(layer: LayerScheme, shape: tuple[int, ...]) -> Iterator[LayerScheme]:
     """The same bits with smaller groups that divide the row, then with a scale per row."""
     scheme = layer.weights
-    if not isinstance(scheme, Affine) or scheme.group_size is None:
+    if not isinstance(scheme, Affine) or scheme.group_size is None or not shape:
         return
     for size in _FALLBACK_GROUPS:
         if size < scheme.group_size and shape[-1] % size == 0:
@@ -191,7 +204,7 @@ def _refuse_quantized(source: Checkpoint) -> None:
         if found:
             method = found.get("quant_method", key) if isinstance(found, dict) else key
             raise CheckpointError(
-                f"{source.folder}: quantized already (config.json: {method}); "
+                f"{source.where}: quantized already (config.json: {method}); "
                 "bitmill takes float weights: start from the original checkpoint"
             )
 
@@ -204,7 +217,7 @@ def _refuse_unmatched(source: Checkpoint, chosen: Chosen, model: Model) -> None:
         modules = [module for info in infos if (module := module_of(info)) is not None]
         example = f"such as {modules[-1]!r}" if modules else "and there is none here"
         raise CheckpointError(
-            f"{source.folder}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
+            f"{source.where}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
             f"(tensors without '.weight'), {example}"
         )
 
@@ -214,7 +227,7 @@ def _refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
     if not plan.quantized:
         stuck = [tensor.unsupported for tensor in plan.tensors if tensor.unsupported]
         why = f"cannot be stored ({stuck[0]})" if stuck else "is ignored"
-        raise CheckpointError(f"{source.folder}: all that the rules select {why}")
+        raise CheckpointError(f"{source.where}: all that the rules select {why}")
     names: dict[str, list[str]] = {}
     for tensor in plan.quantized:
         reason = _why_not(tensor, plan.model)
@@ -224,7 +237,7 @@ def _refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
         listed = "; ".join(f"{reason}: {', '.join(found)}" for reason, found in names.items())
         count = sum(map(len, names.values()))
         raise CheckpointError(
-            f"{source.folder}: {count} of {len(plan.quantized)} selected tensors cannot be stored: "
+            f"{source.where}: {count} of {len(plan.quantized)} selected tensors cannot be stored: "
             f"{listed}. Ignore them, or pass on_unsupported='keep' or 'fallback'"
         )
 
@@ -234,7 +247,7 @@ def _refuse_two_methods(source: Checkpoint, plan: Plan) -> None:
     formats = {tensor.layer.format for tensor in plan.quantized if tensor.layer is not None}
     if len({id(method_of(format)) for format in formats}) > 1:
         raise CheckpointError(
-            f"{source.folder}: formats {', '.join(sorted(formats))} in one checkpoint; the native "
+            f"{source.where}: formats {', '.join(sorted(formats))} in one checkpoint; the native "
             "one goes with no other, since no runtime reads it"
         )
 
@@ -250,12 +263,9 @@ def _refuse_split(source: Checkpoint, plan: Plan) -> None:
             sets.setdefault(key, {})[tensor.module] = tensor.layer
     split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
     if split:
-        listed = "; ".join(
-            ", ".join(f"{m}: {layer.describe() if layer else 'kept'}" for m, layer in parts.items())
-            for parts in (_different(parts) for parts in split)
-        )
+        listed = "; ".join(_described(_different(parts)) for parts in split)
         raise CheckpointError(
-            f"{source.folder}: vLLM makes one layer of these, and wants one scheme for all parts "
+            f"{source.where}: vLLM makes one layer of these, and wants one scheme for all parts "
             f"(split_fused=True goes on, for other runtimes): {listed}"
         )
 
@@ -266,6 +276,14 @@ def _different(parts: dict[str, LayerScheme | None]) -> dict[str, LayerScheme | 
     for module, layer in parts.items():
         firsts.setdefault(layer, module)
     return {module: layer for layer, module in firsts.items()}
+
+
+def _described(parts: dict[str, LayerScheme | None]) -> str:
+    """Modules with their schemes; in full where a few words do not tell them apart."""
+    words = [layer.describe() if layer else "kept" for layer in parts.values()]
+    if len(set(words)) < len(words):
+        words = [json.dumps(layer.to_dict()) if layer else "kept" for layer in parts.values()]
+    return ", ".join(f"{module}: {said}" for module, said in zip(parts, words, strict=True))
 
 
 def _fused_into(module: str) -> str | None:
@@ -288,6 +306,6 @@ def _refuse_same_names(source: Checkpoint, plan: Plan) -> None:
                 pairs.append(f"{spec.name!r} (from {other!r} and {tensor.name!r})")
     if pairs:
         raise CheckpointError(
-            f"{source.folder}: tensors would have the same name in the target: {', '.join(pairs)}. "
+            f"{source.where}: tensors would have the same name in the target: {', '.join(pairs)}. "
             "Ignore the weights among them"
         )

@@ -37,6 +37,11 @@ class Checkpoint:
     """The source was named as one file: what else lies in its folder is not part of it."""
 
     @property
+    def where(self) -> Path:
+        """What errors name: the folder, or the one file that is the source."""
+        return self.folder / next(iter(self.files)) if self.is_file else self.folder
+
+    @property
     def dtype(self) -> str | None:
         """The float dtype of the model by its config.json, as NumPy calls it; None if silent."""
         for config in (self.config, self.config.get("text_config")):

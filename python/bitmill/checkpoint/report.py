@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,8 @@ def _report(path: Path, said: Mapping[str, Any]) -> Report:
             tuple(said["not_copied"]),
             (),
             (),
-            said["bytes_before"],
-            said["bytes_after"],
+            index(said["bytes_before"]),
+            index(said["bytes_after"]),
             tuple(said["notes"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -193,9 +194,9 @@ def _tensor(said: Mapping[str, Any]) -> TensorReport:
         said["name"],
         tuple(said["shape"]),
         None if said["layer"] is None else layer_from_dict(said["layer"]),
-        said["reason"],
-        said["bytes_before"],
-        said["bytes_after"],
+        str(said["reason"]),
+        index(said["bytes_before"]),
+        index(said["bytes_after"]),
         measured,
         Health(**said["health"]),
         said["unsupported"],

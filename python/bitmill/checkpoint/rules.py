@@ -105,7 +105,7 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
         text = regular_file(path).read_bytes()
     try:
         said = tomllib.loads(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the TOML it should be: {error}") from None
     unknown = sorted(said.keys() - {"rules", "ignore"})
     if unknown:
@@ -116,25 +116,41 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
     if not isinstance(ignore, list):
         raise CheckpointError(f"{path}: ignore is no list of patterns")
     try:
-        return RuleFile({p: _rule(rule) for p, rule in rules.items()}, _patterns(ignore, "ignore"))
+        return RuleFile(
+            {check_pattern(p, "rules"): _rule(p, rule) for p, rule in rules.items()},
+            _patterns(ignore, "ignore"),
+        )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _rule(said: Any) -> Rule:
-    """One rule of a file."""
-    if not isinstance(said, dict):
-        if said == KEEP or said in PRESETS:
-            return said  # type: ignore[no-any-return]
+def _rule(pattern: str, said: Any) -> Rule:
+    """One rule of a file; errors name the pattern."""
+    try:
+        return _table(said) if isinstance(said, dict) else _word(said)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"rules: {pattern!r}: {error}") from None
+
+
+def _word(said: Any) -> str:
+    """A rule that is one word."""
+    if not isinstance(said, str) or said not in (*PRESETS, KEEP):
         raise ValueError(
             f"{said!r} is not one of: {', '.join((*PRESETS, KEEP))}; nor a table such as "
             "{ bits = 4, group_size = 64 }"
         )
+    return said
+
+
+def _table(said: dict[str, Any]) -> LayerScheme:
+    """A rule that is a table of options."""
     if "bits" not in said:
         raise ValueError(
             f"a table with {', '.join(map(repr, said)) or 'nothing'} has no 'bits'; a pattern with "
             "dots must stand in quotes"
         )
+    if "scales" in said:
+        raise ValueError("'scales' is said once for the whole model: --scale-dtype, scale_dtype=")
     options = dict(said)
     layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
     return LayerScheme(Affine(**options), **layer)

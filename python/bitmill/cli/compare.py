@@ -62,10 +62,10 @@ def _summary(found: Comparison) -> Iterator[str]:
         yield f"identical: {len(found.identical)} tensors"
     for name, why in found.incomparable.items():
         yield f"not comparable: {printable(name)} ({printable(why)})"
-    for what, names in (("A", found.only_judged), ("B", found.only_original)):
+    for which, names in (("quantized", found.only_judged), ("original", found.only_original)):
         if names:
-            yield f"in {what} only: {', '.join(map(printable, names))}"
-    lossy = [d for d in found.differences if math.isfinite(d.metrics.sqnr_db)]
+            yield f"only in the {which} checkpoint: {', '.join(map(printable, names))}"
+    lossy = [d for d in found.differences if d.metrics.max_abs]
     if lossy:
         sizes = [math.prod(d.shape) for d in lossy]
         mean = sum(d.metrics.sqnr_db * n for d, n in zip(lossy, sizes, strict=True)) / sum(sizes)

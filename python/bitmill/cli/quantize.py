@@ -19,7 +19,7 @@ from bitmill.cli.arguments import (
     print_json,
     threads_of,
 )
-from bitmill.cli.hub import local
+from bitmill.cli.hub import local, source
 from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import plan_lines, report_lines
 from bitmill.cli.text import printable
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument("src", metavar="SRC", type=path, help="file, folder or org/name to read")
+    parser.add_argument("src", metavar="SRC", type=source, help="file, folder or org/name to read")
     parser.add_argument(
         "dst", metavar="DST", type=path, nargs="?", help="folder to write (not with --dry-run)"
     )
@@ -77,8 +77,13 @@ def add_parser(commands: Any) -> None:
 def _add_scheme(group: Any) -> None:
     add = group.add_argument
     one = group.add_mutually_exclusive_group().add_argument
-    one("--scheme", choices=PRESETS, help=f"named scheme (default: {_DEFAULT})")
-    one("--bits", type=int, choices=range(2, 9), help="bits per code")
+    one(
+        "--scheme",
+        choices=PRESETS,
+        metavar="NAME",
+        help=f"one of {', '.join(PRESETS)} (default: {_DEFAULT})",
+    )
+    one("--bits", type=int, choices=range(2, 9), metavar="N", help="bits per code, 2 to 8")
     one("--rules", type=path, metavar="FILE", help="TOML file of patterns and schemes")
     add("--asymmetric", action="store_true", help="with --bits: a zero-point for each scale")
     add(
@@ -221,7 +226,7 @@ def _takes_plan(args: argparse.Namespace) -> bool:
 
 
 _SCHEME = ("scheme", "bits", "asymmetric", "group_size", "clip", "scale_rule", "activations")
-_SELECTION = ("ignore", "include", "split_fused", "scale_dtype", "rules")
+_SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -235,8 +240,6 @@ def _check(args: argparse.Namespace) -> None:
         parser.error("--overwrite goes with writing, not with --dry-run")
     if _takes_plan(args):
         _refuse(args, (*_SCHEME, "format", *_SELECTION), "--plan says all that")
-        if args.on_unsupported != "error":
-            parser.error("--on-unsupported: --plan says all that")
     elif args.rules is not None:
         _refuse(args, (*_SCHEME, "format", "include"), "--rules says all that")
 
@@ -244,5 +247,5 @@ def _check(args: argparse.Namespace) -> None:
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
     parser: argparse.ArgumentParser = args.parser
     for name in names:
-        if getattr(args, name) not in (None, False, []):
+        if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: {why}")

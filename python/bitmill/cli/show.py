@@ -21,7 +21,6 @@ _HEALTH = {
     "underflowed_scales": "underflowed scales",
     "negative_scales": "negative scales",
     "clipped": "clipped weights",
-    "fallbacks": "fallbacks",
 }
 
 
@@ -145,9 +144,10 @@ def _unsupported(tensors: Iterable[TensorReport | PlannedTensor]) -> Iterator[st
     names: dict[tuple[str, str], list[str]] = {}
     for tensor in tensors:
         if tensor.unsupported is not None:
-            names.setdefault((tensor.unsupported, _scheme(tensor)), []).append(tensor.name)
-    for (reason, scheme), found in names.items():
-        yield f"fallback to {scheme}: {printable(', '.join(found))} ({printable(reason)})"
+            what = f"fallback to {_scheme(tensor)}" if tensor.layer else "left unquantized"
+            names.setdefault((tensor.unsupported, what), []).append(tensor.name)
+    for (reason, what), found in names.items():
+        yield f"{what}: {printable(', '.join(found))} ({printable(reason)})"
 
 
 def _files(what: str, names: tuple[str, ...]) -> Iterator[str]:

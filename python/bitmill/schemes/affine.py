@@ -237,9 +237,10 @@ class Affine:
         """Counts of groups of zeros, of values beyond the last code, and of negative scales."""
         view, params = self.view(x.shape), self.params(arrays, x.shape)
         codes = self.codes(arrays, x.shape, num_threads=num_threads)
+        divided_by = (self._divisor(x, view, params[0], num_threads), *params[1:])
         return {
             "zero_groups": counts.zero_groups(x, params[0], view, num_threads=num_threads),
-            "clipped": counts.clipped(x, codes, params, view, self.code_range),
+            "clipped": counts.clipped(x, codes, divided_by, view, self.code_range),
             "negative_scales": int(np.count_nonzero(params[0] < 0)),
         }
 
