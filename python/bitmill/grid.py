@@ -74,6 +74,15 @@ class View(NamedTuple):
             flat = np.tile(flat, self.repeats)
         return flat.reshape(self.matrix[0], groups)
 
+    def param_of(self, at: Array) -> Array:
+        """Which of the parameters of `spread`, laid flat, belong to the values at these places."""
+        row, column = np.divmod(at, self.matrix[1])
+        if self.columns:
+            return column
+        groups = group_count(self.matrix[1], self.group_size)
+        found: Array = row * groups + (column // self.group_size if self.group_size else 0)
+        return found
+
 
 @lru_cache(maxsize=1024)
 def view(shape: tuple[int, ...], axis: Axis, group_size: int | None) -> View:

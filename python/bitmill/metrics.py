@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Metrics:
     cosine: float
     max_abs: float
 
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON can hold it. Infinities are null: with a max_abs of 0, nothing was lost."""
+        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
+
 
 def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
     """Compare `x` with `q`, a QTensor or an array of reconstructed values.
@@ -69,6 +73,19 @@ def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
     if not math.isfinite(yy):
         raise _check.nonfinite_error(given, "q")
     return Metrics(dd / x.size if x.size else 0.0, _sqnr_db(xx, dd), _cosine(xx, yy, xy), max_abs)
+
+
+def count_nonfinite(x: Array) -> int:
+    """How many values of a float array are NaN or infinite.
+
+    >>> count_nonfinite(np.array([1.0, np.nan, -np.inf], np.float32))
+    2
+    """
+    if x.dtype != np.float64:  # rounding to float32 may make an infinity of a double
+        if x.size == 0 or np.isfinite(kernels.absmax(x.reshape(1, -1)).max()):
+            return 0
+        x = kernels.to_float32(x)
+    return int(np.count_nonzero(~np.isfinite(x)))
 
 
 def _values(q: Any) -> Array:

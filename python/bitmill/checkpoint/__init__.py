@@ -3,13 +3,13 @@
 
 `read` and `header` know what lies on disk; `patterns`, `rules` and `planner` decide from headers
 alone what becomes of each tensor; `plan` holds the decision, `output` the files that follow;
-`convert` and `job` do it, `write` and `copy` fill the target folder. `load`, `inspect` and
+`convert` and `job` do it, `write` and `copy` fill the target folder. `loaded`, `inspect` and
 `compare` look at what is there.
 """
 
 from bitmill.checkpoint.convert import Progress, quantize_checkpoint
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.load import LoadedCheckpoint, load_checkpoint
+from bitmill.checkpoint.loaded import LoadedCheckpoint, load_checkpoint
 from bitmill.checkpoint.plan import Plan, PlannedTensor, read_plan
 from bitmill.checkpoint.planner import plan_checkpoint
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitmill._dtypes import FLOATS, Array
-from bitmill.checkpoint.load import LoadedCheckpoint, load_checkpoint
-from bitmill.checkpoint.report import json_metrics
+from bitmill.checkpoint.loaded import LoadedCheckpoint, load_checkpoint
 from bitmill.metrics import Metrics, metrics
 from bitmill.qtensor import QTensor
 
@@ -30,7 +29,7 @@ class Difference:
             "name": self.name,
             "shape": list(self.shape),
             "kind": self.kind,
-            "metrics": json_metrics(self.metrics),
+            "metrics": self.metrics.to_dict(),
         }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitmill._threads import resolve
 from bitmill.checkpoint.copy import copy_others
@@ -14,7 +14,7 @@ from bitmill.checkpoint.job import Job, run_job
 from bitmill.checkpoint.output import Output, lay_out
 from bitmill.checkpoint.paths import given_path
 from bitmill.checkpoint.plan import Plan
-from bitmill.checkpoint.planner import check_plan, plan_tensors
+from bitmill.checkpoint.planner import check_plan, plan_checkpoint
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.report import REPORT, Report, TensorReport
 from bitmill.checkpoint.rules import Rules
@@ -49,7 +49,8 @@ def quantize_checkpoint(
     `progress` is called with a `Progress` after each tensor.
 
     With `overwrite`, new files replace old ones of their names, and the weights of the checkpoint
-    that was in `dst` go: `model.safetensors`, the index and what it names. The report lists them.
+    that was in `dst` go: `model.safetensors`, the index and what it names. What is returned lists
+    them.
 
     Raises CheckpointError naming file and tensor (also for NaN and infinities in the data),
     FileExistsError if `dst` holds something and `overwrite` is false, and OSError.
@@ -58,30 +59,31 @@ def quantize_checkpoint(
     resolve(num_threads)  # a wrong number is an error of the call, not of its first tensor
     path = given_path(dst, "dst")
     source = open_checkpoint(src)
-    plan = check_plan(source, plan) if isinstance(plan, Plan) else plan_tensors(source, plan)
+    plan = check_plan(source, plan) if isinstance(plan, Plan) else plan_checkpoint(source, plan)
     output = lay_out(source, plan)
     inputs = [source.folder / name for name in source.files]
     if not source.is_file:
         inputs.append(source.folder)
     with TargetFolder(path, inputs, overwrite=overwrite) as target:
-        jobs = _stage_weights(source, plan, output, target, num_threads)
+        jobs = _stage_weights(source, output, target, num_threads)
         not_copied = () if source.is_file else copy_others(source, target)
         report_file = target.stage(REPORT)
         for name, text in output.texts.items():  # named last: without them it is no checkpoint yet
             target.stage_bytes(name, text)
         report = Report(
             tuple(_run(jobs, plan.bytes_before, progress)),
-            not_copied,
-            (),
-            (),
-            sum(header.nbytes for header in source.files.values()),
-            sum(file.nbytes for file in output.weights.values()),
-            tuple(plan.notes()),
+            bytes_before=sum(header.nbytes for header in source.files.values()),
+            bytes_after=sum(file.nbytes for file in output.weights.values()),
+            notes=tuple(plan.notes()),
+            not_copied=not_copied,
         )
         write_file(report_file, json_text(report.to_dict()))
         target.commit()
-    return report.finished(
-        tuple(target.replaced), tuple(target.removed), time.perf_counter() - start
+    return replace(
+        report,
+        replaced=tuple(target.replaced),
+        removed=tuple(target.removed),
+        seconds=time.perf_counter() - start,
     )
 
 
@@ -102,7 +104,6 @@ def _run(
 
 def _stage_weights(
     source: Checkpoint,
-    plan: Plan,
     output: Output,
     target: TargetFolder,
     num_threads: int | None,
@@ -116,9 +117,7 @@ def _stage_weights(
     for name, file in output.weights.items():
         temporary = target.stage(name)
         create(temporary, file.head, file.nbytes)
-        for tensor in plan.tensors:
-            if tensor.file != file.source:
-                continue
+        for tensor in file.tensors:
             places = tuple(file.places[spec.name] for spec in tensor.stored)
             path = source.folder / tensor.file
             jobs.append(Job(tensor, infos[tensor.name], path, temporary, places, num_threads))

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.find import Place
 from bitmill.checkpoint.header import TensorInfo, parse_json
-from bitmill.checkpoint.load import Place, stored_shape
 from bitmill.checkpoint.read import read_tensor
+from bitmill.formats import pack_quantized
+from bitmill.formats.compressed_tensors import METHOD
 
 Parts = Mapping[str, Place]
 """A module's tensors by what their names have behind its own."""
@@ -113,15 +115,16 @@ def _compressed(parts: Parts, config: Mapping[str, Any]) -> Recognized | None:
     if scale is None:
         return None
     if packed is not None and packed.dtype == "I32":
-        shape = stored_shape(parts.get("weight_shape"))
-        return Recognized("compressed-tensors", "pack-quantized", shape)
+        shapes = {part: info.shape for part, (_, info) in parts.items()}
+        shape = pack_quantized.shape_of({}, shapes, lambda part: read_tensor(*parts[part]))
+        return Recognized(METHOD, "pack-quantized", shape)
     if packed is not None:
         return _packed_floats(packed.shape, scale.shape)
     if weight is not None and weight.dtype == "I8":
-        return Recognized("compressed-tensors", "int-quantized", weight.shape)
+        return Recognized(METHOD, "int-quantized", weight.shape)
     if weight is not None and weight.dtype.startswith("F8_"):
         kind = "mxfp8" if scale.dtype in ("U8", "F8_E8M0") else "fp8"
-        return Recognized("compressed-tensors", kind, weight.shape)
+        return Recognized(METHOD, kind, weight.shape)
     return None
 
 
@@ -132,7 +135,7 @@ def _packed_floats(packed: tuple[int, ...], scale: tuple[int, ...]) -> Recognize
     kind, size = _PACKED_FLOATS.get(packed[-1] // scale[-1], (None, 0))
     if kind is None:
         return None
-    return Recognized("compressed-tensors", kind, (*packed[:-1], size * scale[-1]))
+    return Recognized(METHOD, kind, (*packed[:-1], size * scale[-1]))
 
 
 _JUDGES: tuple[Callable[[Parts, Mapping[str, Any]], Recognized | None], ...] = (

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import kernels
 from bitmill._dtypes import FLOATS, Array
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.find import Place, Stored, find_stored, quantization_of
 from bitmill.checkpoint.foreign import recognize
 from bitmill.checkpoint.gguf import MAGIC, TYPES, read_gguf
-from bitmill.checkpoint.load import Place, Stored, find_stored, quantization_of
+from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
 from bitmill.formats import NATIVE
+from bitmill.formats.compressed_tensors import METHOD
+from bitmill.metrics import count_nonfinite
 from bitmill.qtensor import QTensor
 
 _PLAIN_TYPES = {kind.name for kind in TYPES.values() if kind.elements == 1}
@@ -30,7 +32,7 @@ _PLAIN_TYPES = {kind.name for kind in TYPES.values() if kind.elements == 1}
 _MOST_CODES = 256
 """Codes of 8 bits are counted one by one; those of 16 would fill a thousand screens."""
 
-BITMILL, COMPRESSED_TENSORS, PLAIN = "bitmill", "compressed-tensors", "not quantized"
+BITMILL, PLAIN = "bitmill", "not quantized"
 
 # Module and part of a tensor's name. `weight.absmax` and `weight.quant_state.*` are one part each.
 _NAME = re.compile(r"(?:(.*?)\.)??(weight\.(?:quant_state\.)?[^.]+|[^.]*)", re.DOTALL)
@@ -95,60 +97,89 @@ class Contents:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A safetensors checkpoint with its quantized weights, as far as bitmill reads them."""
+
+    source: Checkpoint
+    places: dict[str, Place]
+    stored: dict[str, Stored]
+    items: tuple[Item, ...]
+
+
 def inspect_checkpoint(path: str | os.PathLike[str]) -> Contents:
     """What is in the checkpoint at `path`: a folder, a safetensors file, or a GGUF file.
 
     Recognized are compressed-tensors, bitmill's own format, GPTQ, AWQ, bitsandbytes, MLX and GGUF;
     from a config.json where there is one, else from the tensors. Raises CheckpointError, OSError.
+
+    >>> import bitmill as bm, numpy as np, tempfile, os
+    >>> q = bm.quantize(np.ones((2, 64), np.float32), bm.Affine(4, group_size=32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "q.safetensors")
+    ...     bm.save({"w": q}, path)
+    ...     contents = inspect_checkpoint(path)
+    >>> contents.method, [(item.name, item.kind, item.shape) for item in contents.items]
+    ('bitmill', [('w', 'int4 sym g32', (2, 64))])
     """
     path = given_path(path, "path")
     gguf = _gguf_file(path)
     if gguf is not None:
         return _gguf(gguf)
-    source = open_checkpoint(path)
-    try:
-        said = quantization_of(source.config) or {}
-    except ValueError as error:
-        raise CheckpointError(f"{source.folder}: config.json: {error}") from None
-    items = tuple(_items(source, said))
-    methods = Counter(item.method for item in items if item.method is not None)
+    opened = _open(path)
+    said = quantization_of(opened.source) or {}
+    methods = Counter(item.method for item in opened.items if item.method is not None)
     method = methods.most_common(1)[0][0] if methods else said.get("quant_method", PLAIN)
     facts = {key: value for key, value in said.items() if not isinstance(value, (dict, list))}
-    files = {name: header.nbytes for name, header in source.files.items()}
-    return Contents(str(method), facts, files, items)
+    files = {name: header.nbytes for name, header in opened.source.files.items()}
+    return Contents(str(method), facts, files, opened.items)
 
 
 def inspect_tensor(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """One tensor or weight in detail; values are read. CheckpointError if there is no such one."""
-    contents = inspect_checkpoint(path)
-    named = {item.name: item for item in contents.items}
+    """One tensor or weight in detail, as JSON can hold it; its values are read.
+
+    Raises CheckpointError if there is no such one, or if it is broken; OSError.
+    """
+    path = given_path(path, "path")
+    gguf = _gguf_file(path)
+    if gguf is not None:
+        return _item(path, _gguf(gguf).items, name).to_dict()
+    opened = _open(path)
+    item = _item(path, opened.items, name)
+    found = item.to_dict()
+    found["stored"] = {part: _place(*opened.places[part]) for part in item.parts}
+    if item.name in opened.stored:
+        return found | _quantized_values(opened.stored[item.name].read(opened.source.dtype))
+    if item.method is None:
+        return found | _values(read_tensor(*opened.places[item.parts[0]]))
+    return found
+
+
+def _item(path: Path, items: tuple[Item, ...], name: str) -> Item:
+    """The item of this name, or of the module of this name."""
+    named = {item.name: item for item in items}
     item = named.get(name) or named.get(f"{name}.weight")
     if item is None:
-        part = next((item for item in contents.items if name in item.parts), None)
+        part = next((item for item in items if name in item.parts), None)
         hint = f" (it is a part of {part.name!r})" if part else ""
         raise CheckpointError(f"{path}: no tensor {name!r} in it{hint}")
-    found = item.to_dict()
-    if contents.method == "GGUF":
-        return found
+    return item
+
+
+def _place(path: Path, info: TensorInfo) -> dict[str, Any]:
+    said = {"file": path.name, "dtype": info.dtype, "shape": list(info.shape)}
+    return {**said, "begin": info.begin, "bytes": info.nbytes}
+
+
+def _open(path: Path) -> _Opened:
     source = open_checkpoint(path)
-    places = {info.name: (path, info) for path, info in source.tensors()}
-    found["stored"] = {
-        part: {
-            "file": places[part][0].name,
-            "dtype": places[part][1].dtype,
-            "shape": list(places[part][1].shape),
-            "begin": places[part][1].begin,
-            "bytes": places[part][1].nbytes,
-        }
-        for part in item.parts
-    }
-    if item.method in (BITMILL, COMPRESSED_TENSORS):
-        stored = next((s for s in _stored(source, places) if s.name == item.name), None)
-        if stored is not None:
-            return found | _quantized_values(stored.read(source.dtype))
-    if item.method is None:
-        return found | _values(read_tensor(*places[item.parts[0]]))
-    return found
+    places: dict[str, Place] = {info.name: (path, info) for path, info in source.tensors()}
+    try:
+        stored = find_stored(source, places)
+    except CheckpointError:  # none where it cannot read them all
+        stored = []
+    items = (*map(_read_item, stored), *_others(source, places, stored))
+    return _Opened(source, places, {one.name: one for one in stored}, items)
 
 
 def _gguf_file(path: Path) -> Path | None:
@@ -177,23 +208,21 @@ def _gguf(path: Path) -> Contents:
     return Contents("GGUF", facts, {path.name: header.nbytes}, items)
 
 
-def _items(source: Checkpoint, said: Mapping[str, Any]) -> Iterator[Item]:
-    """Every weight and tensor: those that bitmill reads, those of others, the rest."""
-    places: dict[str, Place] = {info.name: (path, info) for path, info in source.tensors()}
-    taken: set[str] = set()
-    for stored in _stored(source, places):
-        parts = tuple(info.name for _, info in stored.parts.values())
-        taken.update(parts)
-        yield _read_item(stored, parts)
+def _others(
+    source: Checkpoint, places: Mapping[str, Place], stored: list[Stored]
+) -> Iterator[Item]:
+    """What bitmill does not read as quantized: weights that others quantized, and the rest."""
+    said = quantization_of(source) or {}
+    taken = {info.name for one in stored for _, info in one.parts.values()}
     modules: dict[str, dict[str, Place]] = {}
     for name, place in places.items():
         match = _NAME.fullmatch(name)
         if name not in taken and match is not None:  # every name matches
             modules.setdefault(match[1] or "", {})[match[2]] = place
-    for module, parts_of in modules.items():
+    for module, parts in modules.items():
         exception = said.get(module)  # MLX has them by the names of modules
         config = {**said, **exception} if isinstance(exception, dict) else said
-        yield from _module_items(module, parts_of, config)
+        yield from _module_items(module, parts, config)
 
 
 def _module_items(
@@ -216,35 +245,31 @@ def _module_items(
         yield Item(info.name, info.shape, info.dtype, None, info.nbytes, (info.name,))
 
 
-def _stored(source: Checkpoint, places: Mapping[str, Place]) -> list[Stored]:
-    """The weights that bitmill reads; none where it cannot read them all."""
-    try:
-        return list(find_stored(source, places))
-    except CheckpointError:
-        return []
-
-
-def _read_item(stored: Stored, parts: tuple[str, ...]) -> Item:
+def _read_item(stored: Stored) -> Item:
     """A weight whose scheme and shape bitmill knows; only the shape is read, where it is data."""
-    method = BITMILL if stored.label == NATIVE else COMPRESSED_TENSORS
-    nbytes = sum(info.nbytes for _, info in stored.parts.values())
+    parts = [info for _, info in stored.parts.values()]
     scheme = stored.scheme()
     kind = stored.label if scheme is None else scheme.describe()
-    activations = " a8" if stored.input_activations else ""
-    return Item(stored.name, stored.shape(), kind + activations, method, nbytes, parts)
+    return Item(
+        stored.name,
+        stored.shape(),
+        kind + (" a8" if stored.input_activations else ""),
+        BITMILL if stored.label == NATIVE else METHOD,
+        sum(info.nbytes for info in parts),
+        tuple(info.name for info in parts),
+    )
 
 
 def _values(x: Array) -> dict[str, Any]:
     """Statistics of a float array; nothing of another."""
     if x.dtype.name not in FLOATS or x.size == 0:
         return {}
-    lo, hi = kernels.minmax(x.reshape(1, -1))
-    finite = np.isfinite(lo).all() and np.isfinite(hi).all()
-    if not finite:
-        wide = kernels.to_float32(x.reshape(1, -1))
-        return {"nonfinite": int(np.count_nonzero(~np.isfinite(wide)))}
-    zeros = int(np.count_nonzero(x.reshape(-1) == 0))
-    return {"min": float(lo[0, 0]), "max": float(hi[0, 0]), "zeros": zeros, "nonfinite": 0}
+    nonfinite = count_nonfinite(x)
+    if nonfinite:
+        return {"nonfinite": nonfinite}
+    flat = x.reshape(-1)
+    zeros = int(np.count_nonzero(flat == 0))
+    return {"min": float(flat.min()), "max": float(flat.max()), "zeros": zeros, "nonfinite": 0}
 
 
 def _quantized_values(q: QTensor) -> dict[str, Any]:

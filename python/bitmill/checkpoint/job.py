@@ -6,10 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from bitmill import kernels
-from bitmill._dtypes import Array, dtype
+from bitmill._dtypes import FLOATS, dtype
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.plan import PlannedTensor
@@ -17,7 +14,7 @@ from bitmill.checkpoint.read import read_bytes, read_tensor
 from bitmill.checkpoint.report import Health, TensorReport
 from bitmill.checkpoint.write import write_at
 from bitmill.formats import BY_NAME, LayerScheme
-from bitmill.metrics import metrics
+from bitmill.metrics import Metrics, count_nonfinite, metrics
 from bitmill.quantize import quantize
 
 COPY_BLOCK = 1 << 24
@@ -50,18 +47,9 @@ def _copy(job: Job) -> TensorReport:
         count = min(COPY_BLOCK, job.info.nbytes - done)
         block = read_bytes(job.source, job.info.begin + done, count)
         write_at(job.target, place.begin + done, block)
-        nonfinite += _nonfinite(block, job.info.numpy)
-    planned = job.planned
-    return TensorReport(
-        planned.name,
-        planned.shape,
-        None,
-        planned.reason,
-        planned.bytes_before,
-        planned.bytes_after,
-        health=Health(nonfinite=nonfinite, fallbacks=int(planned.unsupported is not None)),
-        unsupported=planned.unsupported,
-    )
+        if job.info.numpy in FLOATS:
+            nonfinite += count_nonfinite(block.view(dtype(job.info.numpy)))
+    return _report(job.planned, None, nonfinite=nonfinite)
 
 
 def _quantize(job: Job, layer: LayerScheme) -> TensorReport:
@@ -74,31 +62,24 @@ def _quantize(job: Job, layer: LayerScheme) -> TensorReport:
     arrays = BY_NAME[layer.format].encode(q)
     for place in job.places:
         write_at(job.target, place.begin, arrays[place.name.removeprefix(f"{planned.module}.")])
-    health = Health(
+    return _report(
+        planned,
+        metrics(x, q, num_threads=job.num_threads),
         underflowed_scales=q.health.get("underflowed", 0),
-        fallbacks=int(planned.unsupported is not None),
         **layer.weights.health(x, q.arrays, num_threads=job.num_threads),
     )
+
+
+def _report(planned: PlannedTensor, measured: Metrics | None, **counts: int) -> TensorReport:
+    """What became of a tensor, with its health."""
     return TensorReport(
-        planned.name,
-        planned.shape,
-        layer,
-        planned.reason,
-        planned.bytes_before,
-        planned.bytes_after,
-        metrics(x, q, num_threads=job.num_threads),
-        health,
-        planned.unsupported,
+        name=planned.name,
+        shape=planned.shape,
+        layer=planned.layer,
+        reason=planned.reason,
+        bytes_before=planned.bytes_before,
+        bytes_after=planned.bytes_after,
+        metrics=measured,
+        health=Health(**counts, fallbacks=int(planned.unsupported is not None)),
+        unsupported=planned.unsupported,
     )
-
-
-def _nonfinite(block: Array, dtype_name: str | None) -> int:
-    """How many values in these bytes are NaN or infinite; 0 for what is no float."""
-    if dtype_name not in ("float16", "bfloat16", "float32", "float64"):
-        return 0
-    values = block.view(dtype(dtype_name))
-    if dtype_name != "float64":
-        if np.isfinite(kernels.absmax(values.reshape(1, -1)).max()):
-            return 0
-        values = kernels.to_float32(values)
-    return int(np.count_nonzero(~np.isfinite(values)))

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bitmill.checkpoint.header import Spec, TensorInfo, build_header
-from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.header import TensorInfo, build_header
+from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS, Checkpoint
 from bitmill.checkpoint.write import json_text
 
@@ -16,8 +16,8 @@ from bitmill.checkpoint.write import json_text
 class WeightFile:
     """A safetensors file to write: its header, and where each tensor goes behind it."""
 
-    source: str
-    """The file of the source whose tensors it holds."""
+    tensors: tuple[PlannedTensor, ...]
+    """Whose data it holds."""
     head: bytes
     places: dict[str, TensorInfo]
 
@@ -43,15 +43,15 @@ class Output:
 
 def lay_out(source: Checkpoint, plan: Plan) -> Output:
     """The files that `plan` makes of `source`. Every size is known before any data are read."""
-    specs: dict[str, list[Spec]] = {file: [] for file in source.files}
+    tensors: dict[str, list[PlannedTensor]] = {file: [] for file in source.files}
     for tensor in plan.tensors:
-        specs[tensor.file] += tensor.stored
+        tensors[tensor.file].append(tensor)
     weights = {}
     for file, header in source.files.items():
+        specs = [spec for tensor in tensors[file] for spec in tensor.stored]
+        metadata = {"format": "pt", **header.metadata}
         name = file if source.index or len(source.files) > 1 else WEIGHTS
-        weights[name] = WeightFile(
-            file, *build_header(specs[file], {"format": "pt", **header.metadata})
-        )
+        weights[name] = WeightFile(tuple(tensors[file]), *build_header(specs, metadata))
     texts = {}
     if source.index or len(weights) > 1:
         texts[INDEX] = json_text(_index(source, weights))

@@ -128,7 +128,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What to know about the runtimes before the target is handed to them."""
-        return self._method.notes(self.weights)
+        return self._method.notes(self.weights) if self.quantized else []
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it: what `read_plan` reads, and sizes for the reader."""

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from bitmill import _check
 from bitmill._dtypes import STORAGES
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.find import quantization_of
+from bitmill.checkpoint.fused import refuse_split
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.output import lay_out
 from bitmill.checkpoint.patterns import Model, is_conv1d, model_of, module_of, why_no_float
@@ -26,13 +26,9 @@ ON_UNSUPPORTED = ("error", "keep", "fallback")
 
 _FALLBACK_GROUPS = (128, 64, 32)
 
-# What vLLM makes one layer of: parts of the same parent by their last names, and all experts.
-_FUSED = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("gate_proj", "up_proj"))
-_EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.*)")
-
 
 def plan_checkpoint(
-    src: str | os.PathLike[str],
+    src: str | os.PathLike[str] | Checkpoint,
     rules: Rules,
     *,
     ignore: Iterable[str] = (),
@@ -41,7 +37,7 @@ def plan_checkpoint(
     on_unsupported: str = "error",
     split_fused: bool = False,
 ) -> Plan:
-    """Decide what will become of every tensor of `src`; no tensor data are read.
+    """Decide what will become of every tensor of `src`, a path; no tensor data are read.
 
     `rules` is one rule for `Linear` (2-D weights of a float dtype that are no embedding, norm,
     router, Conv1D or `lm_head`), or `{pattern: rule}`, of which the first match wins. A rule is a
@@ -65,28 +61,7 @@ def plan_checkpoint(
     nothing, for all tensors at once that the format cannot hold, or whose names in the target are
     those of others.
     """
-    return plan_tensors(
-        open_checkpoint(src),
-        rules,
-        ignore=ignore,
-        include=include,
-        scale_dtype=scale_dtype,
-        on_unsupported=on_unsupported,
-        split_fused=split_fused,
-    )
-
-
-def plan_tensors(
-    source: Checkpoint,
-    rules: Rules,
-    *,
-    ignore: Iterable[str] = (),
-    include: Iterable[str] = (),
-    scale_dtype: str | None = None,
-    on_unsupported: str = "error",
-    split_fused: bool = False,
-) -> Plan:
-    """`plan_checkpoint` of a source whose headers are read."""
+    source = src if isinstance(src, Checkpoint) else open_checkpoint(src)
     if scale_dtype is not None:
         _check.choice(scale_dtype, "scale_dtype", SCALE_DTYPES)
     _check.choice(on_unsupported, "on_unsupported", ON_UNSUPPORTED)
@@ -130,7 +105,7 @@ def _checked(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
     _refuse_unsupported(source, plan)
     _refuse_two_methods(source, plan)
     if not split_fused:
-        _refuse_split(source, plan)
+        refuse_split(source, plan)
     _refuse_same_names(source, plan)
     return replace(plan, files=lay_out(source, plan).sizes())
 
@@ -199,14 +174,12 @@ def _fallbacks(layer: LayerScheme, shape: tuple[int, ...]) -> Iterator[LayerSche
 
 
 def _refuse_quantized(source: Checkpoint) -> None:
-    for key in ("quantization_config", "compression_config", "quantization"):
-        found = source.config.get(key)
-        if found:
-            method = found.get("quant_method", key) if isinstance(found, dict) else key
-            raise CheckpointError(
-                f"{source.where}: quantized already (config.json: {method}); "
-                "bitmill takes float weights: start from the original checkpoint"
-            )
+    said = quantization_of(source)
+    if said is not None:
+        raise CheckpointError(
+            f"{source.where}: quantized already (config.json: {said['quant_method']}); "
+            "bitmill takes float weights: start from the original checkpoint"
+        )
 
 
 def _refuse_unmatched(source: Checkpoint, chosen: Chosen, model: Model) -> None:
@@ -250,49 +223,6 @@ def _refuse_two_methods(source: Checkpoint, plan: Plan) -> None:
             f"{source.where}: formats {', '.join(sorted(formats))} in one checkpoint; the native "
             "one goes with no other, since no runtime reads it"
         )
-
-
-def _refuse_split(source: Checkpoint, plan: Plan) -> None:
-    """Raise one error for all layers that vLLM fuses and that do not share one scheme."""
-    if all(tensor.layer and tensor.layer.format == NATIVE for tensor in plan.quantized):
-        return
-    sets: dict[str, dict[str, LayerScheme | None]] = {}
-    for tensor in plan.tensors:
-        key = _fused_into(tensor.module)
-        if key is not None and module_of(tensor.info) is not None and len(tensor.shape) == 2:
-            sets.setdefault(key, {})[tensor.module] = tensor.layer
-    split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
-    if split:
-        listed = "; ".join(_described(_different(parts)) for parts in split)
-        raise CheckpointError(
-            f"{source.where}: vLLM makes one layer of these, and wants one scheme for all parts "
-            f"(split_fused=True goes on, for other runtimes): {listed}"
-        )
-
-
-def _different(parts: dict[str, LayerScheme | None]) -> dict[str, LayerScheme | None]:
-    """One part for each of the schemes that a fused layer has."""
-    firsts: dict[LayerScheme | None, str] = {}
-    for module, layer in parts.items():
-        firsts.setdefault(layer, module)
-    return {module: layer for layer, module in firsts.items()}
-
-
-def _described(parts: dict[str, LayerScheme | None]) -> str:
-    """Modules with their schemes; in full where a few words do not tell them apart."""
-    words = [layer.describe() if layer else "kept" for layer in parts.values()]
-    if len(set(words)) < len(words):
-        words = [json.dumps(layer.to_dict()) if layer else "kept" for layer in parts.values()]
-    return ", ".join(f"{module}: {said}" for module, said in zip(parts, words, strict=True))
-
-
-def _fused_into(module: str) -> str | None:
-    """What stands for the layer that vLLM makes of this module and others; None if of it alone."""
-    expert = _EXPERT.match(module)
-    if expert is not None:
-        return expert[1]
-    parent, _, last = module.rpartition(".")
-    return next((f"{parent}.{'+'.join(names)}" for names in _FUSED if last in names), None)
 
 
 def _refuse_same_names(source: Checkpoint, plan: Plan) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class TensorReport:
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "bits_per_weight": self.bits_per_weight,
-            "metrics": self.metrics and json_metrics(self.metrics),
+            "metrics": self.metrics and self.metrics.to_dict(),
             "health": asdict(self.health),
         }
 
@@ -99,22 +99,23 @@ class Report:
     """A finished conversion: its tensors in the order of the source, and totals."""
 
     tensors: tuple[TensorReport, ...]
-    not_copied: tuple[str, ...]
-    """What of the source folder is not in the target: weights of another kind, folders of version
-    control and caches, and what is no file."""
-    replaced: tuple[str, ...]
-    """Files of the target folder that were there before, under the name of a new one."""
-    removed: tuple[str, ...]
-    """Files of the target folder that were deleted: other weights of the checkpoint that was there,
-    and what killed runs had left."""
     bytes_before: int
     """Size of the weight files that were read, headers included."""
     bytes_after: int
     """Size of the weight files that were written, headers included."""
     notes: tuple[str, ...] = ()
     """What to know about the runtimes."""
+    not_copied: tuple[str, ...] = ()
+    """What of the source folder is not in the target: weights of another kind, folders of version
+    control and caches, and what is no file."""
+    replaced: tuple[str, ...] = ()
+    """Files of the target folder that were there before, under the name of a new one. These, what
+    follows, and how long it took, are not in the file."""
+    removed: tuple[str, ...] = ()
+    """Files of the target folder that were deleted: other weights of the checkpoint that was there,
+    and what killed runs had left."""
     seconds: float | None = None
-    """How long it took; not known of a report that was read from a file."""
+    """How long it took."""
 
     @property
     def quantized(self) -> tuple[TensorReport, ...]:
@@ -130,12 +131,6 @@ class Report:
     def gigabytes_per_second(self) -> float | None:
         """Weight bytes read per second, from the first header to the last fsync, in 10⁹ bytes."""
         return None if self.seconds is None else self.bytes_before / self.seconds / 1e9
-
-    def finished(
-        self, replaced: tuple[str, ...], removed: tuple[str, ...], seconds: float
-    ) -> Report:
-        """The report with what is known when the target is in its place."""
-        return replace(self, replaced=replaced, removed=removed, seconds=seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it, without what differs from run to run."""
@@ -161,43 +156,37 @@ def read_report(folder: str | os.PathLike[str]) -> Report:
     return _report(path, said)
 
 
-def json_metrics(measured: Metrics) -> dict[str, float | None]:
-    """Metrics as JSON can hold them. Infinities are null: with a max_abs of 0, nothing was lost."""
-    return {k: v if math.isfinite(v) else None for k, v in asdict(measured).items()}
-
-
 def _report(path: Path, said: Mapping[str, Any]) -> Report:
     if said.get("version") != VERSION:
         raise CheckpointError(f"{path}: no report of this bitmill: wanted 'version' {VERSION}")
     try:
         return Report(
             tuple(_tensor(entry) for entry in said["tensors"]),
-            tuple(said["not_copied"]),
-            (),
-            (),
             index(said["bytes_before"]),
             index(said["bytes_after"]),
-            tuple(said["notes"]),
+            tuple(map(str, said["notes"])),
+            tuple(map(str, said["not_copied"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: no report of bitmill: {error!r}") from None
 
 
 def _tensor(said: Mapping[str, Any]) -> TensorReport:
-    measured = said["metrics"]
-    if measured is not None:
-        measured = Metrics(**measured)
-        if measured.sqnr_db is None:
-            limit = -math.inf if measured.max_abs else math.inf
-            measured = replace(measured, sqnr_db=limit)
+    unsupported = said["unsupported"]
     return TensorReport(
-        said["name"],
-        tuple(said["shape"]),
+        str(said["name"]),
+        tuple(map(index, said["shape"])),
         None if said["layer"] is None else layer_from_dict(said["layer"]),
         str(said["reason"]),
         index(said["bytes_before"]),
         index(said["bytes_after"]),
-        measured,
-        Health(**said["health"]),
-        said["unsupported"],
+        None if said["metrics"] is None else _metrics(said["metrics"]),
+        Health(**{name: index(count) for name, count in said["health"].items()}),
+        None if unsupported is None else str(unsupported),
     )
+
+
+def _metrics(said: Mapping[str, Any]) -> Metrics:
+    """The inverse of `Metrics.to_dict`."""
+    limit = -math.inf if said["max_abs"] else math.inf
+    return Metrics(**{name: limit if v is None else float(v) for name, v in said.items()})

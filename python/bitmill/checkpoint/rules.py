@@ -150,7 +150,7 @@ def _table(said: dict[str, Any]) -> LayerScheme:
             "dots must stand in quotes"
         )
     if "scales" in said:
-        raise ValueError("'scales' is said once for the whole model: --scale-dtype, scale_dtype=")
+        raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
     options = dict(said)
     layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
     return LayerScheme(Affine(**options), **layer)

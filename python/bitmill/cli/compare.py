@@ -10,6 +10,7 @@ from typing import Any
 
 from bitmill.checkpoint.compare import Comparison, compare_checkpoints
 from bitmill.cli.arguments import add_json, add_threads, path, print_json, threads_of
+from bitmill.cli.show import sqnr_text
 from bitmill.cli.table import shape_text, table_lines
 from bitmill.cli.text import printable
 
@@ -25,7 +26,6 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="what a quantized checkpoint lost",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
     parser.add_argument("a", metavar="A", type=path, help="quantized checkpoint")
@@ -65,14 +65,5 @@ def _summary(found: Comparison) -> Iterator[str]:
     for which, names in (("quantized", found.only_judged), ("original", found.only_original)):
         if names:
             yield f"only in the {which} checkpoint: {', '.join(map(printable, names))}"
-    lossy = [d for d in found.differences if d.metrics.max_abs]
-    if lossy:
-        sizes = [math.prod(d.shape) for d in lossy]
-        mean = sum(d.metrics.sqnr_db * n for d, n in zip(lossy, sizes, strict=True)) / sum(sizes)
-        least = min(d.metrics.sqnr_db for d in lossy)
-        yield (
-            f"compared: {len(found.differences)} tensors, SQNR {mean:.2f} dB (mean by size), "
-            f"least {least:.2f} dB"
-        )
-    else:
-        yield f"compared: {len(found.differences)} tensors, all of them exact"
+    lost = sqnr_text((d.name, math.prod(d.shape), d.metrics.sqnr_db) for d in found.differences)
+    yield f"compared: {len(found.differences)} tensors, {lost}"

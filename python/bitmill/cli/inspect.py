@@ -30,7 +30,6 @@ def add_parser(commands: Any) -> None:
         "inspect",
         help="what is in a checkpoint",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
     parser.add_argument("path", metavar="PATH", type=path, help="file or folder to read")

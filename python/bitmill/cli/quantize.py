@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from bitmill import clip
@@ -30,7 +31,8 @@ _DEFAULT = "W4A16"
 
 _DESCRIPTION = """\
 Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors file, the folder of a
-checkpoint, or org/name on the Hugging Face hub (with pip install 'bitmill[hub]'). The result is a
+checkpoint, or org/name on the Hugging Face hub (with pip install 'bitmill[hub]'), which is fetched
+whole into the hub's cache. The result is a
 compressed-tensors checkpoint that vLLM, SGLang and Transformers load. Everything else is copied
 unchanged, and the report is left in DST/bitmill_report.json.
 
@@ -137,9 +139,9 @@ def run(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     _check(args)
     num_threads = threads_of(args)
-    scheme = None if _takes_plan(args) else rules_of(args)
-    args.src = local(args.src)
-    plan = _plan(args, scheme)
+    given = read_plan(args.plan) if _takes_plan(args) else _rules(args)
+    args.src = local(args.src)  # last, for it may take long
+    plan = given if isinstance(given, Plan) else _plan(args, *given)
     if args.dry_run:
         if args.plan is not None:
             plan.save(args.plan)
@@ -164,52 +166,44 @@ def run(args: argparse.Namespace) -> None:
     print(f"written to {printable(args.dst)}")
 
 
-def rules_of(args: argparse.Namespace) -> tuple[Rules, list[str]]:
+def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]]:
     """The rules and further patterns to ignore; options that exclude each other end the program."""
     if args.rules is None:
-        return layer_of(args), []
+        return _layer(args), []
     return read_rules(args.rules)
 
 
-def layer_of(args: argparse.Namespace) -> LayerScheme:
+def _layer(args: argparse.Namespace) -> LayerScheme:
     """The scheme that the options describe; options that exclude each other end the program."""
     parser: argparse.ArgumentParser = args.parser
-    if args.asymmetric and args.bits is None:
-        parser.error("--asymmetric goes with --bits (and there is --scheme W4A16_ASYM)")
-    if args.activations is not None and args.bits is None:
-        parser.error("--activations goes with --bits (and there is --scheme W8A8)")
-    named = PRESETS[args.scheme or _DEFAULT]
-    preset = named.weights
-    assert isinstance(preset, Affine)
-    bits = args.bits or preset.bits
-    asymmetric = args.asymmetric or (args.bits is None and not preset.symmetric)
-    if asymmetric and args.scale_rule not in (None, "absmax"):
-        parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
-    size = args.group_size
-    if size is None:
-        size = 0 if bits == 8 else 128
-    activations = args.activations if args.bits is not None else named.input_activations
+    if args.bits is None:
+        for option, preset in (("asymmetric", "W4A16_ASYM"), ("activations", "W8A8")):
+            if getattr(args, option):
+                parser.error(f"--{option} goes with --bits (and there is --scheme {preset})")
+    changes = {name: getattr(args, name) for name in ("clip", "scale_rule") if getattr(args, name)}
+    if args.group_size is not None:
+        changes["group_size"] = args.group_size or None
     try:
-        return LayerScheme(
-            Affine(
-                bits,
-                symmetric=not asymmetric,
-                group_size=size or None,
-                clip=args.clip or "minmax",
-                scale_rule=args.scale_rule or "absmax",
-            ),
-            activations,
-            format=args.format or "auto",
-        )
+        layer = _base(args)
+        assert isinstance(layer.weights, Affine)
+        if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
+            parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
+        weights = replace(layer.weights, **changes)
+        return LayerScheme(weights, layer.input_activations, format=args.format or "auto")
     except ValueError as error:
         parser.error(str(error))
 
 
-def _plan(args: argparse.Namespace, given: tuple[Rules, list[str]] | None) -> Plan:
-    """The plan in `--plan`, or a new one."""
-    if given is None:
-        return read_plan(args.plan)
-    rules, ignore = given
+def _base(args: argparse.Namespace) -> LayerScheme:
+    """The preset, or what `--bits` says."""
+    if args.bits is None:
+        return PRESETS[args.scheme or _DEFAULT]
+    size = None if args.bits == 8 else 128
+    weights = Affine(args.bits, symmetric=not args.asymmetric, group_size=size)
+    return LayerScheme(weights, args.activations)
+
+
+def _plan(args: argparse.Namespace, rules: Rules, ignore: list[str]) -> Plan:
     return plan_checkpoint(
         args.src,
         rules,
@@ -225,7 +219,16 @@ def _takes_plan(args: argparse.Namespace) -> bool:
     return args.plan is not None and not args.dry_run
 
 
-_SCHEME = ("scheme", "bits", "asymmetric", "group_size", "clip", "scale_rule", "activations")
+_SCHEME = (
+    "scheme",
+    "bits",
+    "asymmetric",
+    "group_size",
+    "clip",
+    "scale_rule",
+    "activations",
+    "format",
+)
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 
 
@@ -239,9 +242,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.dry_run and args.overwrite:
         parser.error("--overwrite goes with writing, not with --dry-run")
     if _takes_plan(args):
-        _refuse(args, (*_SCHEME, "format", *_SELECTION), "--plan says all that")
+        _refuse(args, (*_SCHEME, *_SELECTION), "--plan says all that")
     elif args.rules is not None:
-        _refuse(args, (*_SCHEME, "format", "include"), "--rules says all that")
+        _refuse(args, (*_SCHEME, "include"), "--rules says all that")
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:

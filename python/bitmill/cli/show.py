@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import Protocol
 
 from rich.filesize import decimal
@@ -90,9 +89,8 @@ def _report_summary(report: Report) -> Iterator[str]:
     yield from _files("removed", report.removed)
     yield from _health(report.tensors)
     yield from (f"note: {note}" for note in report.notes)
-    yield f"quantized: {len(report.quantized)} of {len(report.tensors)} tensors, " + _sqnr(
-        report.quantized
-    )
+    lost = sqnr_text((tensor.name, tensor.size, tensor.sqnr_db) for tensor in report.quantized)
+    yield f"quantized: {len(report.quantized)} of {len(report.tensors)} tensors, {lost}"
     speed = ""
     if report.seconds is not None:
         speed = f", in {report.seconds:.2f} s ({report.gigabytes_per_second:.2f} GB/s)"
@@ -114,18 +112,25 @@ def _sizes(before: int, after: int) -> str:
     return f"{before:,} -> {after:,} bytes, {before / after:.2f}x smaller"
 
 
-def _sqnr(tensors: tuple[TensorReport, ...]) -> str:
-    """Mean and least SQNR of the tensors that lost something, and how many lost nothing."""
-    lossy = [tensor for tensor in tensors if math.isfinite(tensor.sqnr_db)]
-    exact = f"{len(tensors) - len(lossy)} exact"
-    if not lossy:
-        return exact
-    mean = sum(t.sqnr_db * t.size for t in lossy) / sum(t.size for t in lossy)
-    worst = min(lossy, key=lambda tensor: tensor.sqnr_db)
-    return (
-        f"SQNR {mean:.2f} dB (mean by size), least {worst.sqnr_db:.2f} dB "
-        f"({printable(worst.name)})" + (f", {exact}" if len(lossy) < len(tensors) else "")
-    )
+def sqnr_text(measured: Iterable[tuple[str, int, float]]) -> str:
+    """Mean and least SQNR of tensors (name, size, SQNR in dB), and how many lost nothing.
+
+    >>> sqnr_text([("a", 1, 20.0), ("b", 3, 24.0), ("c", 1, math.inf)])
+    'SQNR 23.00 dB (mean by size), least 20.00 dB (a), 1 exact'
+    """
+    known = list(measured)
+    finite = [one for one in known if math.isfinite(one[2])]
+    exact = sum(sqnr == math.inf for _, _, sqnr in known)
+    words = []
+    if finite:
+        mean = sum(size * sqnr for _, size, sqnr in finite) / sum(size for _, size, _ in finite)
+        name, _, least = min(finite, key=lambda one: one[2])
+        words.append(f"SQNR {mean:.2f} dB (mean by size), least {least:.2f} dB ({printable(name)})")
+    if exact or not known:
+        words.append(f"{exact} exact")
+    if len(known) > len(finite) + exact:
+        words.append(f"{len(known) - len(finite) - exact} of zeros that are none any more")
+    return ", ".join(words)
 
 
 def _kept(tensors: Iterable[_Tensor], what: str) -> Iterator[str]:
@@ -159,7 +164,7 @@ def _files(what: str, names: tuple[str, ...]) -> Iterator[str]:
 def _health(tensors: tuple[TensorReport, ...]) -> Iterator[str]:
     """What deserves a look, with its counts."""
     for field, what in _HEALTH.items():
-        counts = {tensor.name: asdict(tensor.health)[field] for tensor in tensors}
+        counts = {tensor.name: getattr(tensor.health, field) for tensor in tensors}
         if any(counts.values()):
             most = max(counts, key=lambda name: counts[name])
             yield (

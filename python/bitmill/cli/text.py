@@ -9,6 +9,7 @@ _OPTIONS = {
     "overwrite=True": "--overwrite",
     "scales=": "--scale-dtype ",
     "on_unsupported='keep' or 'fallback'": "--on-unsupported keep or fallback",
+    "scale_dtype=": "--scale-dtype",
     "split_fused=True": "--split-fused",
 }
 """What errors of the layers below tell to pass, and what it is called here."""

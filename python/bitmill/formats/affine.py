@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bitmill._dtypes import Array, dtype
+from bitmill.formats.base import held
 from bitmill.schemes import Affine, Field
 
 _GRANULARITIES = {"tensor": "tensor", "channel": "row", "group": "group of a row"}
@@ -74,8 +75,10 @@ def arguments(scheme: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
     return {**said, "strategy": "group", "group_size": scheme.group_size}
 
 
-def scheme_of(described: Mapping[str, Any], scales: Array) -> Affine:
-    """The scheme of weights with these scales; what is not said has the defaults of the format."""
+def scheme_of(described: Mapping[str, Any], scales: str | None) -> Affine:
+    """The scheme of weights with scales of this dtype; what is not said has the usual defaults."""
+    if scales is None:
+        raise ValueError("weight_scale is missing, or of a dtype that NumPy lacks")
     kind, granularity = described.get("type", "int"), described.get("strategy", "channel")
     if kind != "int" or granularity not in _GRANULARITIES:
         raise ValueError(
@@ -87,15 +90,8 @@ def scheme_of(described: Mapping[str, Any], scales: Array) -> Affine:
         symmetric=described.get("symmetric", True),
         axis=None if granularity == "tensor" else "row",
         group_size=described.get("group_size") if granularity == "group" else None,
-        scales=scales.dtype.name,
+        scales=scales,
     )
-
-
-def array(arrays: Mapping[str, Array], name: str) -> Array:
-    """The array of this name."""
-    if name not in arrays:
-        raise ValueError(f"{name} is missing; found {', '.join(arrays) or 'nothing'}")
-    return arrays[name]
 
 
 def check_arrays(
@@ -103,7 +99,7 @@ def check_arrays(
 ) -> None:
     """Raise unless the arrays are those of a weight of this shape."""
     for name, kind, of in wanted:
-        found = array(arrays, name)
+        found = held(arrays, name)
         if found.dtype != dtype(kind) or found.shape != of:
             raise ValueError(
                 f"{name} is {found.dtype} {found.shape}; a {'x'.join(map(str, shape))} weight "

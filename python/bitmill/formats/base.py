@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from bitmill._dtypes import Array, dtype
@@ -43,7 +43,24 @@ class Format(Protocol):
         *,
         dtype_name: str | None = None,
     ) -> QTensor:
-        """The inverse of `encode`; `described` is what the configuration says about the weight."""
+        """The inverse of `encode`; `described` is what the configuration says about the weight.
+
+        `dtype_name` is the dtype that the weight had, where the description does not tell.
+        """
+
+    def fields(self, described: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names (behind `M.`) of what may stand for a weight that is described so."""
+
+    def scheme_of(self, described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
+        """The scheme, by the description and the dtypes of the fields; ValueError if unclear."""
+
+    def shape_of(
+        self,
+        described: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+        read: Callable[[str], Array],
+    ) -> tuple[int, ...] | None:
+        """The shape, by the description, the shapes of the fields, or a small field's content."""
 
 
 class Method(Protocol):
@@ -64,6 +81,13 @@ class Method(Protocol):
 
     def notes(self, weights: Mapping[str, Weight]) -> list[str]:
         """What to know about the runtimes before such weights are handed to them."""
+
+
+def held(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array of this name; ValueError if it is missing."""
+    if name not in arrays:
+        raise ValueError(f"{name} is missing; found {', '.join(arrays) or 'nothing'}")
+    return arrays[name]
 
 
 def total(fields: Iterable[Field]) -> int:

@@ -10,14 +10,14 @@ Layout as compressed-tensors 0.20 writes and reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bitmill._dtypes import Array
 from bitmill.formats import affine
-from bitmill.formats.base import total
+from bitmill.formats.base import held, total
 from bitmill.layouts import pack
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Affine, Field, Scheme
@@ -77,8 +77,8 @@ def decode(
     `dtype_name` is the dtype that the weight had, by default that of its scales. Raises ValueError
     naming the array that is missing or does not fit.
     """
-    scale, stored = affine.array(arrays, "weight_scale"), affine.array(arrays, "weight")
-    scheme = affine.scheme_of(described, scale)
+    scale, stored = held(arrays, "weight_scale"), held(arrays, "weight")
+    scheme = affine.scheme_of(described, scale.dtype.name)
     affine.check_arrays(arrays, tensors(scheme, stored.shape), stored.shape)
     codes = _codes(stored, scheme, "weight")
     params = affine.scale(scheme, stored.shape).shape
@@ -91,6 +91,25 @@ def decode(
         points = _codes(arrays["weight_zero_point"], scheme, "weight_zero_point")
         fields["zero_point"] = points.reshape(params)
     return QTensor(scheme, stored.shape, dtype_name or scale.dtype.name, fields)
+
+
+def fields(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of what may stand for a weight."""
+    return ("weight", "weight_scale", "weight_zero_point")
+
+
+def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
+    """The scheme, by its description and the dtype of the scales."""
+    return affine.scheme_of(described, dtypes.get("weight_scale"))
+
+
+def shape_of(
+    described: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str], Array],
+) -> tuple[int, ...] | None:
+    """The shape, which is that of the codes."""
+    return shapes.get("weight")
 
 
 def _scale(scheme: Affine, shape: tuple[int, ...]) -> Field:

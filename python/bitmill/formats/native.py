@@ -7,12 +7,12 @@ configuration says scheme, shape and dtype of each. It holds every scheme and sh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from bitmill import schemes
 from bitmill._dtypes import Array
-from bitmill.formats.base import Weight, total
+from bitmill.formats.base import Weight, held, total
 from bitmill.formats.layer import NATIVE, LayerScheme
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Field, Scheme
@@ -46,16 +46,12 @@ def decode(
 ) -> QTensor:
     """The inverse of `encode`: arrays by name, and what `config` says about the weight.
 
-    `dtype_name` overrides the dtype in it. Raises ValueError for a description that is none, and
-    for arrays that are missing or do not fit.
+    `dtype_name` is not used: the description tells the dtype. Raises ValueError for a description
+    that is none, and for arrays that are missing or do not fit.
     """
     layer, shape, dtype = _weight(described)
-    layout = layer.weights.layout(shape)
-    missing = [field.name for field in layout if field.name not in arrays]
-    if missing:
-        raise ValueError(f"{missing[0]} is missing; found {', '.join(arrays) or 'nothing'}")
-    held = {field.name: arrays[field.name] for field in layout}
-    return QTensor(layer.weights, shape, dtype_name or dtype, held)
+    found = {field.name: held(arrays, field.name) for field in layer.weights.layout(shape)}
+    return QTensor(layer.weights, shape, dtype, found)
 
 
 def config(
@@ -84,15 +80,29 @@ def descriptions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return described
 
 
-def fields(described: Mapping[str, Any]) -> list[str]:
-    """The names of the arrays of a weight, by what `config` says about it."""
+def fields(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the arrays of a weight."""
     layer, shape, _ = _weight(described)
-    return [field.name for field in layer.weights.layout(shape)]
+    return tuple(field.name for field in layer.weights.layout(shape))
 
 
-def scheme_of(described: Mapping[str, Any]) -> Scheme:
-    """The scheme of a weight, by what `config` says about it."""
+def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
+    """The scheme, which the description names."""
     return _weight(described).layer.weights
+
+
+def shape_of(
+    described: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str], Array],
+) -> tuple[int, ...] | None:
+    """The shape, which the description names."""
+    return shape(described)
+
+
+def shape(described: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of a weight, by what `config` says about it."""
+    return _weight(described).shape
 
 
 def notes(weights: Mapping[str, Weight]) -> list[str]:

@@ -13,7 +13,7 @@ Layout as compressed-tensors 0.20 writes and reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill._sizes import word_count
 from bitmill.formats import affine
-from bitmill.formats.base import total
+from bitmill.formats.base import held, total
 from bitmill.layouts import pack, unpack
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Field, Scheme
@@ -96,9 +96,9 @@ def decode(
     were chosen is not stored; the scheme returned names the defaults. Raises ValueError naming the
     array that is missing or does not fit.
     """
-    scale = affine.array(arrays, "weight_scale")
-    scheme = affine.scheme_of(described, scale)
-    shape = _shape(affine.array(arrays, "weight_shape"))
+    scale = held(arrays, "weight_scale")
+    scheme = affine.scheme_of(described, scale.dtype.name)
+    shape = _shape(held(arrays, "weight_shape"))
     affine.check_arrays(arrays, tensors(scheme, shape), shape)
     words, bits = arrays["weight_packed"].view(np.uint32), scheme.bits
     if bits < 8:
@@ -111,6 +111,28 @@ def decode(
         points = unpack(streams, bits, shape[-2], signed=False).swapaxes(-1, -2)
         fields["zero_point"] = np.ascontiguousarray(points)
     return QTensor(scheme, shape, dtype_name or scale.dtype.name, fields)
+
+
+def fields(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of what may stand for a weight."""
+    return ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point")
+
+
+def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
+    """The scheme, by its description and the dtype of the scales."""
+    return affine.scheme_of(described, dtypes.get("weight_scale"))
+
+
+def shape_of(
+    described: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str], Array],
+) -> tuple[int, ...] | None:
+    """The shape, which is a field."""
+    if shapes.get("weight_shape") not in ((2,), (3,)):
+        return None
+    array = read("weight_shape")
+    return _shape(array) if array.dtype.kind in "iu" else None
 
 
 def _shape(array: Array) -> tuple[int, ...]:

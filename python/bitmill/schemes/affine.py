@@ -13,7 +13,7 @@ import numpy as np
 
 from bitmill import _check, kernels, layouts
 from bitmill._dtypes import STORAGES, Array, dtype
-from bitmill._results import AffineParams, Params, each_param
+from bitmill._results import AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
 from bitmill.clip import Clip, MinMax, ranges
 from bitmill.clip import resolve as resolve_clip
@@ -166,7 +166,9 @@ class Affine:
     ) -> dict[str, Array]:
         """The arrays of `layout` for a finite `x` under these parameters."""
         view = self.view(x.shape)
-        divisor = self._divisor(x, view, params.scale, num_threads)
+        divisor = params.scale
+        if self.offset:
+            divisor = _divisor(ranges(x, view, num_threads=num_threads), divisor)
         given = each_param(view.spread, (divisor, params.zero_point, params.offset))
         qmin, qmax = self.code_range
         options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
@@ -236,11 +238,15 @@ class Affine:
     ) -> dict[str, int]:
         """Counts of groups of zeros, of values beyond the last code, and of negative scales."""
         view, params = self.view(x.shape), self.params(arrays, x.shape)
-        codes = self.codes(arrays, x.shape, num_threads=num_threads)
-        divided_by = (self._divisor(x, view, params[0], num_threads), *params[1:])
+        seen = ranges(x, view, num_threads=num_threads)
+        divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
+        clipped = 0
+        if counts.may_clip(seen, divided_by, self.code_range):
+            codes = self.codes(arrays, x.shape, num_threads=num_threads)
+            clipped = counts.clipped(x, codes, divided_by, view, self.code_range)
         return {
-            "zero_groups": counts.zero_groups(x, params[0], view, num_threads=num_threads),
-            "clipped": counts.clipped(x, codes, divided_by, view, self.code_range),
+            "zero_groups": counts.zero_groups(seen),
+            "clipped": clipped,
             "negative_scales": int(np.count_nonzero(params[0] < 0)),
         }
 
@@ -258,17 +264,6 @@ class Affine:
             raise _overflow_error(self, x)
         return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
 
-    def _divisor(self, x: Array, view: View, scale: Array, num_threads: int | None) -> Array:
-        """What values are divided by: the scale; infinity in constant groups of an offset scheme.
-
-        Those have codes 0 by definition, while x − offset need not be 0 after rounding.
-        """
-        if not self.offset:
-            return scale
-        lo, hi = ranges(x, view, num_threads=num_threads)
-        constant = lo.view(np.int32) == hi.view(np.int32)  # the caller may have set DAZ
-        return np.where(constant, scale.dtype.type(np.inf), scale)
-
     def _arrays(
         self,
         shape: tuple[int, ...],
@@ -281,6 +276,15 @@ class Affine:
         made["packed" if self.packed_bits else "codes"] = codes
         named = {f.name: (made[f.name], f.shape) for f in self.layout(shape)}
         return {name: array.reshape(of) for name, (array, of) in named.items() if array is not None}
+
+
+def _divisor(seen: Range, scale: Array) -> Array:
+    """What values less an offset are divided by: the scale; infinity in constant groups.
+
+    Those have codes 0 by definition, while x − offset need not be 0 after rounding.
+    """
+    constant = seen.min.view(np.int32) == seen.max.view(np.int32)  # the caller may have set DAZ
+    return np.where(constant, scale.dtype.type(np.inf), scale)
 
 
 @lru_cache(maxsize=1024)

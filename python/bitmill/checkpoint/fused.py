@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""What vLLM makes one layer of: its parts must share one scheme."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.patterns import module_of
+from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.read import Checkpoint
+from bitmill.formats import NATIVE, LayerScheme
+
+# Parts of the same parent by their last names, and all experts.
+_FUSED = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("gate_proj", "up_proj"))
+_EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.*)")
+
+
+def refuse_split(source: Checkpoint, plan: Plan) -> None:
+    """Raise one error for all layers that vLLM fuses and that do not share one scheme."""
+    if all(tensor.layer and tensor.layer.format == NATIVE for tensor in plan.quantized):
+        return
+    sets: dict[str, dict[str, LayerScheme | None]] = {}
+    for tensor in plan.tensors:
+        key = _fused_into(tensor.module)
+        if key is not None and module_of(tensor.info) is not None and len(tensor.shape) == 2:
+            sets.setdefault(key, {})[tensor.module] = tensor.layer
+    split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
+    if split:
+        listed = "; ".join(_described(_different(parts)) for parts in split)
+        raise CheckpointError(
+            f"{source.where}: vLLM makes one layer of these, and wants one scheme for all parts "
+            f"(split_fused=True goes on, for other runtimes): {listed}"
+        )
+
+
+def _different(parts: dict[str, LayerScheme | None]) -> dict[str, LayerScheme | None]:
+    """One part for each of the schemes that a fused layer has."""
+    firsts: dict[LayerScheme | None, str] = {}
+    for module, layer in parts.items():
+        firsts.setdefault(layer, module)
+    return {module: layer for layer, module in firsts.items()}
+
+
+def _described(parts: dict[str, LayerScheme | None]) -> str:
+    """Modules with their schemes; in full where a few words do not tell them apart."""
+    words = [layer.describe() if layer else "kept" for layer in parts.values()]
+    if len(set(words)) < len(words):
+        words = [json.dumps(layer.to_dict()) if layer else "kept" for layer in parts.values()]
+    return ", ".join(f"{module}: {said}" for module, said in zip(parts, words, strict=True))
+
+
+def _fused_into(module: str) -> str | None:
+    """What stands for the layer that vLLM makes of this module and others; None if of it alone."""
+    expert = _EXPERT.match(module)
+    if expert is not None:
+        return expert[1]
+    parent, _, last = module.rpartition(".")
+    return next((f"{parent}.{'+'.join(names)}" for names in _FUSED if last in names), None)
