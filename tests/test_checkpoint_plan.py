@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import CheckpointError, Plan
+from bitmill.checkpoint import CheckpointError, LayerScheme, Plan
 from checkpoints import CONFIG, by_hand, llama, make, weight
 
 W4 = bm.Affine(4, group_size=128)
@@ -83,8 +83,23 @@ def test_first_matching_rule_wins_and_ignore_beats_all(folder: Path) -> None:
 
 
 def test_include_adds_modules_that_linear_leaves_out(folder: Path) -> None:
-    plan = bm.plan_checkpoint(folder, W4, include=["lm_head", "re:.*embed_tokens"])
-    assert {"lm_head", "model.embed_tokens", "model.layers.0.mlp.down_proj"} <= set(selected(plan))
+    plan = bm.plan_checkpoint(folder, W4, include=["re:lm_"])
+    assert {"lm_head", "model.layers.0.mlp.down_proj"} <= set(selected(plan))
+
+
+def test_include_does_not_ask_for_linear_weights(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", {"lm_head.weight": weight(8, 128)})
+    assert set(selected(bm.plan_checkpoint(folder, W4, include=["lm_head"]))) == {"lm_head"}
+
+
+def test_embedding_is_for_the_native_format_alone(folder: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"an embedding, which loaders .*: model.embed_tokens"
+    ):
+        bm.plan_checkpoint(folder, W4, include=["re:.*embed_tokens"])
+    rule = LayerScheme(W4, format="native")
+    plan = bm.plan_checkpoint(folder, rule, include=["re:.*embed_tokens"])
+    assert "model.embed_tokens" in selected(plan)
 
 
 def test_regex_matches_from_the_start_of_the_name(folder: Path) -> None:
@@ -103,12 +118,12 @@ def test_patterns_that_match_nothing_are_named_together(folder: Path) -> None:
 
 def test_checkpoint_without_linear_weights_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path / "m", {"norm.weight": weight(8), "steps": np.arange(3)})
-    with pytest.raises(CheckpointError, match=r"nothing matches 'Linear'.*such as 'norm'"):
+    with pytest.raises(CheckpointError, match=r"no Linear weight in it \(1 1-D\); name others"):
         bm.plan_checkpoint(folder, W4)
 
 
 def test_plan_that_ignores_everything_is_refused(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="all that the rules select is ignored"):
+    with pytest.raises(CheckpointError, match="nothing to quantize: all is ignored"):
         bm.plan_checkpoint(folder, W4, ignore=["Linear"])
 
 

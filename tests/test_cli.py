@@ -155,7 +155,10 @@ def test_bad_source_target_or_data_is_exit_code_1_and_one_line(
         ((src, broken), f"{broken}: is not empty; name another folder, or pass --overwrite"),
         ((src, tmp_path / "dst", "--group-size", "100"), "rows of 256 weights are not a whole"),
         ((src, tmp_path / "dst", "--ignore", "nothing"), "nothing matches 'nothing'"),
-        ((src, tmp_path / "dst", "--ignore", "Linear"), "all that the rules select is ignored"),
+        (
+            (src, tmp_path / "dst", "--ignore", "Linear"),
+            "nothing to quantize: all is ignored, or to be kept",
+        ),
         (
             (large, tmp_path / "dst", "--scale-dtype", "float16"),
             "overflows float16: use --scale-dtype 'float32' or 'bfloat16'",

@@ -381,8 +381,8 @@ def test_checkpoint_without_linear_is_refused(
     src = make(tmp_path / "src", {"model.norm.weight": weight(8)})
     assert run("quantize", src, "--dry-run") == 1
     assert capsys.readouterr().err == (
-        f"bitmill: {src}: nothing matches 'Linear'; patterns name modules (tensors without "
-        "'.weight'), such as 'model.norm'\n"
+        f"bitmill: {src}: no Linear weight in it (1 1-D); name others by patterns if they are to "
+        "be quantized\n"
     )
 
 

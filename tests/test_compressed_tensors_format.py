@@ -184,7 +184,7 @@ def test_schemes_that_differ_only_in_how_scales_were_found_share_a_group() -> No
     ("quantized", "ignored", "listed"),
     [
         (["a"], [], ["lm_head"]),
-        (["a"], ["lm.lm_head"], ["lm.lm_head"]),
+        (["a"], ["lm.lm_head"], ["lm.lm_head", "lm_head"]),
         (["a", "lm_head"], [], []),
     ],
 )

@@ -107,13 +107,30 @@ def test_difference_that_short_names_hide_is_shown(tmp_path: Path) -> None:
     assert text.count("full_range") == 1
 
 
-def test_fallback_of_a_part_splits_the_layer(tmp_path: Path) -> None:
-    tensors = {"mlp.gate_proj.weight": weight(4, 64), "mlp.up_proj.weight": weight(4, 96)}
-    src = make(tmp_path / "src", tensors)
-    with pytest.raises(
-        CheckpointError, match=r"gate_proj: int4 sym g64, mlp.up_proj: int4 sym g32"
-    ):
-        bm.plan_checkpoint(src, W4, on_unsupported="fallback")
+def test_parts_of_another_width_are_of_another_layer(tmp_path: Path) -> None:
+    tensors = {"attn.q_proj.weight": weight(4, 64)}
+    tensors |= {f"attn.{x}_proj.weight": weight(4, 96, seed=i) for i, x in enumerate("kv")}
+    plan = bm.plan_checkpoint(make(tmp_path / "src", tensors), W4, on_unsupported="fallback")
+    assert {t.module: t.scheme.group_size for t in plan.quantized} == {
+        "attn.q_proj": 64,
+        "attn.k_proj": 32,
+        "attn.v_proj": 32,
+    }
+
+
+@pytest.mark.parametrize("how", ["fallback", "keep"])
+def test_experts_fall_back_together(tmp_path: Path, how: str) -> None:
+    widths = {"gate_proj": 128, "up_proj": 128, "down_proj": 96}
+    tensors = {
+        f"mlp.experts.{i}.{name}.weight": weight(4, width, seed=i)
+        for i in range(2)
+        for name, width in widths.items()
+    } | {"o_proj.weight": weight(4, 64)}
+    scheme = bm.Affine(4, group_size=64)
+    plan = bm.plan_checkpoint(make(tmp_path / "src", tensors), scheme, on_unsupported=how)
+    groups = {t.module: t.scheme.group_size for t in plan.quantized}
+    experts = {} if how == "keep" else {name.removesuffix(".weight"): 32 for name in tensors}
+    assert groups == {**experts, "o_proj": 64}
 
 
 def test_native_checkpoints_may_split_any_layer(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, read_rules
 from bitmill.cli import main
 from bitmill.formats import PRESETS
-from checkpoints import llama, make
+from checkpoints import llama, make, weight
 
 LAYER = "model.layers.0"
 
@@ -63,7 +64,9 @@ def test_every_preset_is_a_rule(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("table", "rule"),
     [
-        ("{ bits = 4 }", LayerScheme(bm.Affine(4))),
+        ("{ bits = 4 }", LayerScheme(bm.Affine(4, group_size=128))),
+        ("{ bits = 8 }", LayerScheme(bm.Affine(8))),
+        ('{ bits = 4, group_size = "none" }', LayerScheme(bm.Affine(4))),
         (
             "{ bits = 6, group_size = 64, symmetric = false }",
             LayerScheme(bm.Affine(6, group_size=64, symmetric=False)),
@@ -78,7 +81,7 @@ def test_every_preset_is_a_rule(tmp_path: Path, name: str) -> None:
         ),
         (
             '{ bits = 4, scale_rule = "full_range" }',
-            LayerScheme(bm.Affine(4, scale_rule="full_range")),
+            LayerScheme(bm.Affine(4, group_size=128, scale_rule="full_range")),
         ),
     ],
 )
@@ -89,8 +92,8 @@ def test_table_is_a_scheme(tmp_path: Path, table: str, rule: LayerScheme) -> Non
 def test_table_may_have_a_heading(tmp_path: Path) -> None:
     path = written(tmp_path, '[rules."re:.*v_proj"]\nbits = 5\n[rules.Linear]\nbits = 4\n')
     assert read_rules(path).rules == {
-        "re:.*v_proj": LayerScheme(bm.Affine(5)),
-        "Linear": LayerScheme(bm.Affine(4)),
+        "re:.*v_proj": LayerScheme(bm.Affine(5, group_size=128)),
+        "Linear": LayerScheme(bm.Affine(4, group_size=128)),
     }
 
 
@@ -115,7 +118,7 @@ def test_first_rule_that_matches_wins(tmp_path: Path) -> None:
     rules, ignore = read_rules(path)
     plan = bm.plan_checkpoint(src, rules, ignore=ignore, split_fused=True)
     assert {tensor.module: tensor.scheme for tensor in plan.quantized} == {
-        f"{LAYER}.self_attn.q_proj": bm.Affine(3),
+        f"{LAYER}.self_attn.q_proj": bm.Affine(3, group_size=128),
         "lm_head": bm.Affine(8),
     }
     kept = {tensor.module: tensor.reason for tensor in plan.tensors}
@@ -152,7 +155,7 @@ def test_first_rule_that_matches_wins(tmp_path: Path) -> None:
         ),
         (
             "[rules]\nLinear = { bits = 4, groupsize = 64 }",
-            "rules: 'Linear': Affine.__init__() got an unexpected keyword argument 'groupsize'",
+            "rules: 'Linear': 'groupsize' is not one of: axis, bits, clip, format, group_size, ",
         ),
         ('[rules]\nLinear = { bits = "4" }', "rules: 'Linear': bits"),
         ("[rules]\nLinear = { bits = 4.5 }", "rules: 'Linear': bits"),
@@ -251,3 +254,23 @@ def test_several_schemes_have_a_note(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = written(tmp_path, '[rules]\n"re:.*down" = "W8A16"\nLinear = "W4A16"\n')
     assert run(src, "--dry-run", "--rules", path) == 0
     assert "note: several schemes: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["README", "help", "docstring"])
+def test_rules_in_the_documentation_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    if where == "README":
+        text = (Path(__file__).parent.parent / "README.md").read_text().partition("```toml\n")[2]
+    elif where == "help":
+        run("--help")
+        text = capsys.readouterr().out.partition("pattern that matches wins:\n")[2]
+    else:
+        text = str(read_rules.__doc__).partition("scale per row.\n\n")[2]
+    shown = textwrap.dedent(text.partition("```")[0].partition("\n\n")[0])
+    names = ("mlp.down_proj", "self_attn.o_proj", "self_attn.v_proj", "mlp.gate")
+    tensors = {f"m.{name}.weight": weight(8, 256) for name in names}
+    found = read_rules(written(tmp_path, shown))
+    plan = bm.plan_checkpoint(make(tmp_path / "src", tensors), found.rules)
+    bits = {tensor.module: tensor.scheme.bits for tensor in plan.quantized}
+    assert bits == dict(zip([f"m.{name}" for name in names], (8, 6, 4, 4), strict=True))

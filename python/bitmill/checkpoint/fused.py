@@ -8,7 +8,7 @@ import re
 
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.patterns import module_of
-from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.formats import NATIVE, LayerScheme
 
@@ -23,8 +23,8 @@ def refuse_split(source: Checkpoint, plan: Plan) -> None:
         return
     sets: dict[str, dict[str, LayerScheme | None]] = {}
     for tensor in plan.tensors:
-        key = _fused_into(tensor.module)
-        if key is not None and module_of(tensor.info) is not None and len(tensor.shape) == 2:
+        key = fused_into(tensor)
+        if key is not None:
             sets.setdefault(key, {})[tensor.module] = tensor.layer
     split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
     if split:
@@ -51,10 +51,17 @@ def _described(parts: dict[str, LayerScheme | None]) -> str:
     return ", ".join(f"{module}: {said}" for module, said in zip(parts, words, strict=True))
 
 
-def _fused_into(module: str) -> str | None:
-    """What stands for the layer that vLLM makes of this module and others; None if of it alone."""
+def fused_into(tensor: PlannedTensor) -> str | None:
+    """What stands for the layer that vLLM makes of this weight and others; None if of it alone.
+
+    Parts of another width are of another layer: q of cross-attention is not one with k and v.
+    """
+    module = module_of(tensor.info)
+    if module is None or len(tensor.shape) != 2:
+        return None
     expert = _EXPERT.match(module)
     if expert is not None:
         return expert[1]
     parent, _, last = module.rpartition(".")
-    return next((f"{parent}.{'+'.join(names)}" for names in _FUSED if last in names), None)
+    names = next((names for names in _FUSED if last in names), None)
+    return None if names is None else f"{parent}.{'+'.join(names)}:{tensor.shape[1]}"

@@ -32,6 +32,10 @@ _CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clv
 _CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")
 
 
+# What config.json calls the parts of a model that has several.
+_PARTS = ("text_config", "vision_config", "audio_config", "thinker_config")
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a checkpoint tells of its model beside the single tensor."""
@@ -40,6 +44,8 @@ class Model:
     """Some layers are Conv1D, which no loader takes for Linear."""
     tied: bool = False
     """lm_head is the embedding."""
+    multimodal: bool = False
+    """It has several parts, and its modules have other names than its tensors."""
     routed: frozenset[str] = frozenset()
     """Modules that have experts, and so a router among their parts."""
 
@@ -50,9 +56,10 @@ def model_of(config: Mapping[str, Any], names: Iterable[str]) -> Model:
     text = config.get("text_config")
     tied = [c.get("tie_word_embeddings") for c in (config, text) if isinstance(c, Mapping)]
     return Model(
-        config.get("model_type") in _CONV1D_MODELS,
-        next((bool(said) for said in tied if said is not None), False),
-        frozenset(routed),
+        conv1d=config.get("model_type") in _CONV1D_MODELS,
+        tied=next((bool(said) for said in tied if said is not None), False),
+        multimodal=any(isinstance(config.get(part), Mapping) for part in _PARTS),
+        routed=frozenset(routed),
     )
 
 
@@ -83,6 +90,11 @@ def why_no_float(info: TensorInfo) -> str | None:
     return None if info.dtype in _FLOATS else f"dtype {info.dtype}"
 
 
+def is_embedding(module: str) -> bool:
+    """Whether a module is an embedding by its name."""
+    return _EMBEDDING.search(module.rpartition(".")[2]) is not None
+
+
 def is_conv1d(module: str, model: Model) -> bool:
     """Whether a module is a Conv1D, whose weight is the transpose of that of a Linear."""
     return model.conv1d and module.rpartition(".")[2] in _CONV1D
@@ -100,7 +112,7 @@ def why_not_linear(info: TensorInfo, model: Model) -> str | None:
     last = module.rpartition(".")[2]
     if last == "lm_head":
         return "lm_head"
-    if _EMBEDDING.search(last):
+    if is_embedding(module):
         return "embedding"
     if _NORM.search(last):
         return "norm"

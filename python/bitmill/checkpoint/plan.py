@@ -10,10 +10,11 @@ from typing import Any
 
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import DTYPES, NAMES, Spec, TensorInfo, parse_json
+from bitmill.checkpoint.ignored import ignore_list, spelling
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, module_of, why_not_linear
 from bitmill.checkpoint.write import json_text, replace_file, write_file
-from bitmill.formats import BY_NAME, LayerScheme, Method, Weight, layer_from_dict, method_of
+from bitmill.formats import BY_NAME, LayerScheme, Method, Weight, layer_from_dict, method_of, native
 from bitmill.schemes import Scheme
 
 VERSION = 1
@@ -93,6 +94,11 @@ class Plan:
         return tuple(tensor for tensor in self.tensors if tensor.layer is not None)
 
     @property
+    def kept(self) -> tuple[PlannedTensor, ...]:
+        """The tensors that will be copied unchanged."""
+        return tuple(tensor for tensor in self.tensors if tensor.layer is None)
+
+    @property
     def bytes_before(self) -> int:
         """Bytes of tensor data in the source."""
         return sum(tensor.bytes_before for tensor in self.tensors)
@@ -115,20 +121,22 @@ class Plan:
 
     def quantization_config(self) -> dict[str, Any]:
         """What config.json will say about the target."""
+        method, weights = self._method, self.weights
+        if method is native:  # which calls weights as their files do
+            return native.config(weights)
         infos = {tensor.module: tensor.info for tensor in self.quantized}
-        linear = {m for m, info in infos.items() if why_not_linear(info, self.model) is None}
-        kept = [  # Linear layers for all we know
-            module
-            for tensor in self.tensors
-            if tensor.layer is None
-            and len(tensor.shape) == 2
-            and (module := module_of(tensor.info)) is not None
-        ]
-        return self._method.config(self.weights, linear=linear, ignore=kept)
+        spelled = spelling(self.model)
+        return method.config(
+            {spelled(module): weight for module, weight in weights.items()},
+            linear={spelled(m) for m, i in infos.items() if why_not_linear(i, self.model) is None},
+            ignore=ignore_list((tensor.info for tensor in self.kept), infos, self.model),
+        )
 
     def notes(self) -> list[str]:
         """What to know about the runtimes before the target is handed to them."""
-        return self._method.notes(self.weights) if self.quantized else []
+        if not self.quantized:
+            return []
+        return self._method.notes(self.weights, [tensor.module for tensor in self.kept])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it: what `read_plan` reads, and sizes for the reader."""

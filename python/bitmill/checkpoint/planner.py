@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -11,10 +12,19 @@ from bitmill import _check
 from bitmill._dtypes import STORAGES
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.find import quantization_of
-from bitmill.checkpoint.fused import refuse_split
+from bitmill.checkpoint.fused import fused_into, refuse_split
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.output import lay_out
-from bitmill.checkpoint.patterns import Model, is_conv1d, model_of, module_of, why_no_float
+from bitmill.checkpoint.patterns import (
+    LINEAR,
+    Model,
+    is_conv1d,
+    is_embedding,
+    model_of,
+    module_of,
+    why_no_float,
+    why_not_linear,
+)
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
@@ -76,9 +86,9 @@ def plan_checkpoint(
             scales = _scale_dtype(scale_dtype, source, info)
             layer = layer.with_weights(layer.weights.with_scales(scales))
         planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
-        if on_unsupported != "error":
-            planned = _supported(planned, model, fall_back=on_unsupported == "fallback")
         tensors.append(planned)
+    if on_unsupported != "error":
+        tensors = _supported(tensors, model, fall_back=on_unsupported == "fallback")
     return _checked(source, Plan(tuple(tensors), {}, model), split_fused=split_fused)
 
 
@@ -133,6 +143,8 @@ def _why_not(planned: PlannedTensor, model: Model) -> str | None:
     if reason is None and layer.format != NATIVE:
         if is_conv1d(planned.module, model):
             reason = "a Conv1D, which loaders of compressed-tensors do not take for a Linear"
+        elif is_embedding(planned.module):
+            reason = "an embedding, which loaders of compressed-tensors do not take for a Linear"
         elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
             reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
     reason = reason or _why_no_layout(layer.weights, planned.shape)
@@ -150,25 +162,49 @@ def _why_no_layout(scheme: Scheme, shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _supported(planned: PlannedTensor, model: Model, *, fall_back: bool) -> PlannedTensor:
-    """The tensor with a scheme that can be stored, or kept; what was in the way is noted."""
-    reason = _why_not(planned, model)
-    if reason is None or planned.layer is None:
-        return planned
-    for layer in _fallbacks(planned.layer, planned.shape) if fall_back else ():
-        other = replace(planned, layer=layer, unsupported=reason)
-        if _why_not(other, model) is None:
-            return other
-    return replace(planned, layer=None, reason=f"unsupported: {reason}", unsupported=reason)
+def _supported(
+    tensors: list[PlannedTensor], model: Model, *, fall_back: bool
+) -> list[PlannedTensor]:
+    """The tensors with schemes that can be stored, or kept; what was in the way is noted.
+
+    What vLLM makes one layer of falls back together.
+    """
+    sets: dict[str, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        sets.setdefault(fused_into(tensor) or tensor.name, []).append(i)
+    made = list(tensors)
+    for members in sets.values():
+        parts = _supported_parts([tensors[i] for i in members], model, fall_back)
+        for i, part in zip(members, parts, strict=True):
+            made[i] = part
+    return made
 
 
-def _fallbacks(layer: LayerScheme, shape: tuple[int, ...]) -> Iterator[LayerScheme]:
-    """The same bits with smaller groups that divide the row, then with a scale per row."""
+def _supported_parts(
+    parts: list[PlannedTensor], model: Model, fall_back: bool
+) -> list[PlannedTensor]:
+    """The same for tensors that share a scheme."""
+    reason = next((why for part in parts if (why := _why_not(part, model)) is not None), None)
+    layer = next((part.layer for part in parts if part.layer is not None), None)
+    if reason is None or layer is None:
+        return parts
+    for other in _fallbacks(layer) if fall_back else ():
+        changed = [replace(p, layer=p.layer and other, unsupported=reason) for p in parts]
+        if all(_why_not(part, model) is None for part in changed):
+            return [new if old.layer else old for old, new in zip(parts, changed, strict=True)]
+    kept = f"unsupported: {reason}"
+    return [
+        replace(p, layer=None, reason=kept, unsupported=reason) if p.layer else p for p in parts
+    ]
+
+
+def _fallbacks(layer: LayerScheme) -> Iterator[LayerScheme]:
+    """The same bits with smaller groups, then with a scale per row."""
     scheme = layer.weights
-    if not isinstance(scheme, Affine) or scheme.group_size is None or not shape:
+    if not isinstance(scheme, Affine) or scheme.group_size is None:
         return
     for size in _FALLBACK_GROUPS:
-        if size < scheme.group_size and shape[-1] % size == 0:
+        if size < scheme.group_size:
             yield layer.with_weights(replace(scheme, group_size=size))
     yield layer.with_weights(replace(scheme, group_size=None))
 
@@ -186,21 +222,32 @@ def _refuse_unmatched(source: Checkpoint, chosen: Chosen, model: Model) -> None:
     """Raise if a pattern selects nothing: it is a slip, or the layers have other names."""
     infos = [info for _, info in source.tensors()]
     idle = chosen.unmatched(infos, model)
-    if idle:
-        modules = [module for info in infos if (module := module_of(info)) is not None]
-        example = f"such as {modules[-1]!r}" if modules else "and there is none here"
+    if not idle:
+        return
+    modules = {module: info for info in infos if (module := module_of(info)) is not None}
+    if LINEAR in idle:
+        reasons = Counter(why_not_linear(info, model) for info in modules.values())
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise CheckpointError(
-            f"{source.where}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
-            f"(tensors without '.weight'), {example}"
+            f"{source.where}: no Linear weight in it ({why or 'no tensor is named *.weight'}); "
+            "name others by patterns if they are to be quantized"
         )
+    example = f"such as {next(reversed(modules))!r}" if modules else "and there is none here"
+    raise CheckpointError(
+        f"{source.where}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
+        f"(tensors without '.weight'), {example}"
+    )
 
 
 def _refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
     """Raise one error for all tensors that the format cannot hold, and if none is selected."""
     if not plan.quantized:
         stuck = [tensor.unsupported for tensor in plan.tensors if tensor.unsupported]
-        why = f"cannot be stored ({stuck[0]})" if stuck else "is ignored"
-        raise CheckpointError(f"{source.where}: all that the rules select {why}")
+        if stuck:
+            raise CheckpointError(
+                f"{source.where}: all that the rules select cannot be stored ({stuck[0]})"
+            )
+        raise CheckpointError(f"{source.where}: nothing to quantize: all is ignored, or to be kept")
     names: dict[str, list[str]] = {}
     for tensor in plan.quantized:
         reason = _why_not(tensor, plan.model)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from bitmill.checkpoint.errors import CheckpointError
@@ -15,6 +15,8 @@ from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import LINEAR, Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.schemes import Affine, Scheme
+
+_OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
 
 KEEP = "keep"
 """In the place of a scheme: leave the weight as it is."""
@@ -31,6 +33,8 @@ class Chosen:
 
     layers: dict[str, LayerScheme | None]
     ignored: list[str]
+    optional: frozenset[str] = frozenset()
+    """Patterns that nobody typed, and that need not select anything."""
 
     def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | None, str]:
         """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
@@ -44,7 +48,7 @@ class Chosen:
 
     def unmatched(self, infos: list[TensorInfo], model: Model) -> list[str]:
         """The patterns that select none of these tensors."""
-        patterns = [*self.layers, *self.ignored]
+        patterns = [p for p in (*self.layers, *self.ignored) if p not in self.optional]
         return [p for p in patterns if not any(matches(p, info, model) for info in infos)]
 
 
@@ -59,9 +63,8 @@ def choose(rules: Rules, *, ignore: Iterable[str] = (), include: Iterable[str] =
         raise ValueError("rules is empty; wanted a scheme, or {pattern: scheme}")
     else:
         given = rules
-    return Chosen(
-        {check_pattern(p, "rules"): _layer(p, rule) for p, rule in given.items()}, ignored
-    )
+    layers = {check_pattern(p, "rules"): _layer(p, rule) for p, rule in given.items()}
+    return Chosen(layers, ignored, frozenset([LINEAR] if included else ()))
 
 
 def _layer(pattern: object, rule: Rule) -> LayerScheme | None:
@@ -90,12 +93,13 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
     """Rules from a TOML file: a table `rules` of patterns, first match wins, and a list `ignore`.
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
-    `bitmill.Affine`, `input_activations` and `format` of a `LayerScheme` among them:
+    `bitmill.Affine`, `input_activations` and `format` of a `LayerScheme` among them. As on the
+    command line, groups are of 128 but at 8 bits; `group_size = "none"` is a scale per row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
         "re:.*down_proj" = "W8A16"
-        "re:.*v_proj" = { bits = 6, group_size = 64 }
+        "re:.*o_proj" = { bits = 6, group_size = 64 }
         Linear = "W4A16"
 
     Raises CheckpointError naming the file and the pattern, OSError where it cannot be read.
@@ -153,4 +157,12 @@ def _table(said: dict[str, Any]) -> LayerScheme:
         raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
     options = dict(said)
     layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
+    unknown = sorted(options.keys() - _OPTIONS)
+    if unknown:
+        known = ", ".join(sorted({*_OPTIONS, "input_activations", "format"}))
+        raise ValueError(f"{unknown[0]!r} is not one of: {known}")
+    if "axis" not in options:
+        options.setdefault("group_size", "none" if options["bits"] == 8 else 128)
+    if options.get("group_size") == "none":
+        options["group_size"] = None
     return LayerScheme(Affine(**options), **layer)

@@ -8,8 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from bitmill import clip
-from bitmill.checkpoint import Plan, plan_checkpoint, quantize_checkpoint, read_plan, read_rules
-from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES
+from bitmill.checkpoint import (
+    Plan,
+    open_checkpoint,
+    plan_checkpoint,
+    quantize_checkpoint,
+    read_plan,
+    read_rules,
+)
+from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES, check_plan
 from bitmill.checkpoint.rules import Rules
 from bitmill.cli.arguments import (
     add_json,
@@ -30,21 +37,22 @@ from bitmill.schemes import Affine
 _DEFAULT = "W4A16"
 
 _DESCRIPTION = """\
-Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors file, the folder of a
-checkpoint, or org/name on the Hugging Face hub (with pip install 'bitmill[hub]'), which is fetched
-whole into the hub's cache. The result is a
-compressed-tensors checkpoint that vLLM, SGLang and Transformers load. Everything else is copied
-unchanged, and the report is left in DST/bitmill_report.json.
+Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors
+file, the folder of a checkpoint, or org/name on the Hugging Face hub (with pip
+install 'bitmill[hub]'), which is fetched whole into the hub's cache. The result
+is a compressed-tensors checkpoint that vLLM, SGLang and Transformers load. All
+else is copied unchanged; the report is left in DST/bitmill_report.json.
 
-A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights that are no
-embeddings, norms, routers or lm_head), or re: and a regex that matches from the start of the name.
---ignore and --include take one pattern each, and can be repeated.
+A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights
+that are no embeddings, norms, routers or lm_head), or re: and a regex that
+matches from the start of the name. --ignore and --include take one pattern
+each, and can be repeated.
 
 A rules FILE is TOML; the first pattern that matches wins:
-  ignore = ["re:.*shared_expert.*"]
+  # ignore = ["re:.*shared_expert.*"]
   [rules]
   "re:.*down_proj" = "W8A16"
-  "re:.*v_proj" = { bits = 6, group_size = 64 }
+  "re:.*o_proj" = { bits = 6, group_size = 64 }
   Linear = "W4A16" """
 
 
@@ -69,7 +77,7 @@ def add_parser(commands: Any) -> None:
         "--plan",
         type=path,
         metavar="FILE",
-        help="with --dry-run: write the plan as JSON; without: do what it says",
+        help="do what this plan says; with --dry-run: print it, or write it if FILE is not there",
     )
     add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
     add_threads(parser)
@@ -143,7 +151,9 @@ def run(args: argparse.Namespace) -> None:
     args.src = local(args.src)  # last, for it may take long
     plan = given if isinstance(given, Plan) else _plan(args, *given)
     if args.dry_run:
-        if args.plan is not None:
+        if isinstance(given, Plan):
+            plan = check_plan(open_checkpoint(args.src), plan)
+        elif args.plan is not None:
             plan.save(args.plan)
         if args.json:
             print_json(plan.to_dict())
@@ -216,7 +226,8 @@ def _plan(args: argparse.Namespace, rules: Rules, ignore: list[str]) -> Plan:
 
 
 def _takes_plan(args: argparse.Namespace) -> bool:
-    return args.plan is not None and not args.dry_run
+    """Whether `--plan` names a plan to follow, and not one to write."""
+    return args.plan is not None and (not args.dry_run or args.plan.exists())
 
 
 _SCHEME = (
@@ -242,7 +253,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.dry_run and args.overwrite:
         parser.error("--overwrite goes with writing, not with --dry-run")
     if _takes_plan(args):
-        _refuse(args, (*_SCHEME, *_SELECTION), "--plan says all that")
+        _refuse(
+            args,
+            (*_SCHEME, *_SELECTION),
+            "--plan says all that" + (": FILE is there" if args.dry_run else ""),
+        )
     elif args.rules is not None:
         _refuse(args, (*_SCHEME, "include"), "--rules says all that")
 

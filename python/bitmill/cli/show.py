@@ -98,8 +98,7 @@ def _report_summary(report: Report) -> Iterator[str]:
 
 
 def _plan_summary(plan: Plan) -> Iterator[str]:
-    kept = tuple(tensor for tensor in plan.tensors if tensor.layer is None)
-    yield from _kept(kept, "to keep unchanged")
+    yield from _kept(plan.kept, "to keep unchanged")
     yield from _unsupported(plan.tensors)
     yield from (f"note: {note}" for note in plan.notes())
     for name, size in plan.files.items():

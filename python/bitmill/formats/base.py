@@ -79,8 +79,11 @@ class Method(Protocol):
         might be taken for quantized ones and are not.
         """
 
-    def notes(self, weights: Mapping[str, Weight]) -> list[str]:
-        """What to know about the runtimes before such weights are handed to them."""
+    def notes(self, weights: Mapping[str, Weight], kept: Sequence[str] = ()) -> list[str]:
+        """What to know about the runtimes before such weights are handed to them.
+
+        `kept` are the modules that are not quantized.
+        """
 
 
 def held(arrays: Mapping[str, Array], name: str) -> Array:

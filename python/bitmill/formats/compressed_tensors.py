@@ -22,6 +22,8 @@ from bitmill.schemes import Affine, Scheme
 METHOD = "compressed-tensors"
 LINEAR = "Linear"
 
+_EXPERT = re.compile(r"\.experts\.\d+\.\w+$")
+
 _TOKEN_INT8 = {
     "num_bits": 8,
     "type": "int",
@@ -51,8 +53,8 @@ def config(
     if len(groups) == 1:
         (key,) = groups
         groups[key] = [LINEAR, *(module for module in weights if module not in linear)]
-    if not any(name.rpartition(".")[2] == "lm_head" for name in (*weights, *ignore)):
-        ignore = [*ignore, "lm_head"]  # tied to the embedding: a module without a tensor
+    if "lm_head" not in ignore and not any(re.search(r"\blm_head\b", name) for name in weights):
+        ignore = [*ignore, "lm_head"]  # tied to the embedding, or with another name in the file
     formats = {weight.layer.format for weight in weights.values()}
     return {
         "quant_method": METHOD,
@@ -108,8 +110,10 @@ _MATCHES: tuple[Callable[[str, str], bool], ...] = (
 )
 
 
-def notes(weights: Mapping[str, Weight]) -> list[str]:
+def notes(weights: Mapping[str, Weight], kept: Sequence[str] = ()) -> list[str]:
     """What to know about the runtimes before such weights are handed to them; mostly nothing.
+
+    `kept` are the modules that are not quantized.
 
     >>> from bitmill.formats import LayerScheme
     >>> layer = LayerScheme(Affine(4, group_size=128, scales="bfloat16"))
@@ -119,7 +123,22 @@ def notes(weights: Mapping[str, Weight]) -> list[str]:
     found = dict.fromkeys(note for weight in weights.values() for note in _notes(weight))
     if len({json.dumps(_group(weight)) for weight in weights.values()}) > 1:
         found["several schemes: Transformers with dequantize=True takes the first for all"] = None
+    experts = [weight for module, weight in weights.items() if _is_expert(module)]
+    if any(map(_is_expert, kept)) or not all(map(_is_packed_symmetric, experts)):
+        found[
+            "Transformers 5 loads a model with experts only if all of them are pack-quantized and "
+            "symmetric"
+        ] = None
     return list(found)
+
+
+def _is_expert(module: str) -> bool:
+    return _EXPERT.search(module) is not None
+
+
+def _is_packed_symmetric(weight: Weight) -> bool:
+    scheme = weight.layer.weights
+    return weight.layer.format == PACK_QUANTIZED and getattr(scheme, "symmetric", False)
 
 
 def _notes(weight: Weight) -> Iterator[str]:

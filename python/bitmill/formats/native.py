@@ -105,7 +105,7 @@ def shape(described: Mapping[str, Any]) -> tuple[int, ...]:
     return _weight(described).shape
 
 
-def notes(weights: Mapping[str, Weight]) -> list[str]:
+def notes(weights: Mapping[str, Weight], kept: Sequence[str] = ()) -> list[str]:
     """What to know about the runtimes: none but bitmill reads the format."""
     return ["only bitmill itself loads its native format"]
 
