@@ -77,6 +77,21 @@ def arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     return {info.name: read_tensor(path, info) for path, info in checkpoint.tensors()}
 
 
+def config_of(folder: Path) -> dict[str, Any]:
+    """The quantization_config of a quantized folder."""
+    said: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return said["quantization_config"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, and of those in it."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 @contextmanager
 def file_size_limit(nbytes: int) -> Iterator[None]:
     """Writing a file beyond this size fails, as it does on a full disk."""

@@ -6,12 +6,14 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bitmill import _core
+from checkpoints import llama, make
 
 SEED = int(os.environ.get("BITMILL_TEST_SEED", "20261123"))
 
@@ -38,6 +40,12 @@ def rng(record_property: Any) -> np.random.Generator:
     """Random numbers; BITMILL_TEST_SEED repeats a run."""
     record_property("seed", SEED)
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> Path:
+    """The folder of a small Llama."""
+    return make(tmp_path / "src", llama())
 
 
 class Guarded:

@@ -54,11 +54,6 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def src(tmp_path: Path) -> Path:
-    return make(tmp_path / "src", llama())
-
-
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize(
     "scheme",

@@ -16,23 +16,11 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, open_checkpoint
-from bitmill.cli import demo, main, quantize
+from bitmill.cli import demo, quantize
 from checkpoints import llama, make, weight
+from commands import run
 
 COLUMNS = ["tensor", "bytes", "shape", "max error", "scheme", "bits/weight", "SQNR dB"]
-
-
-@pytest.fixture
-def src(tmp_path: Path) -> Path:
-    return make(tmp_path / "src", llama())
-
-
-def run(*args: object) -> int:
-    """The exit code of `bitmill ARGS`, also where argparse ends the program."""
-    try:
-        return main([str(arg) for arg in args])
-    except SystemExit as end:
-        return int(end.code or 0)
 
 
 def process(*args: object, shell: str = 'exec "$@"', **env: str) -> subprocess.CompletedProcess:

@@ -14,41 +14,17 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import read_plan
-from bitmill.cli import main
-from checkpoints import CONFIG, llama, make, weight
+from checkpoints import CONFIG, config_of, contents, llama, make, weight
+from commands import run
 
 LAYER = "model.layers.0"
 COMMANDS = ["quantize", "inspect", "compare", "report", "demo"]
-
-
-@pytest.fixture
-def src(tmp_path: Path) -> Path:
-    return make(tmp_path / "src", llama())
-
-
-def run(*args: object) -> int:
-    """The exit code of `bitmill ARGS`, also where argparse ends the program."""
-    try:
-        return main([str(arg) for arg in args])
-    except SystemExit as end:
-        return int(end.code or 0)
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """The quantization_config of a quantized folder."""
-    said: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return said["quantization_config"]
 
 
 def group_of(folder: Path) -> dict[str, Any]:
     """The only configuration group of a quantized folder."""
     (group,) = config_of(folder)["config_groups"].values()
     return group
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # --dry-run and --plan

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from bitmill.checkpoint.compare import compare_checkpoints
 from bitmill.checkpoint.loaded import LoadedCheckpoint
 from bitmill.cli import main
 from checkpoints import llama, make, weight
+from commands import parsed, printed
 
 SCHEME = bm.Affine(4, group_size=128)
 LAYERS = [
@@ -32,11 +32,6 @@ QUANTIZED = {
 
 
 @pytest.fixture
-def src(tmp_path: Path) -> Path:
-    return make(tmp_path / "src", llama())
-
-
-@pytest.fixture
 def dst(src: Path, tmp_path: Path) -> Path:
     quantize_checkpoint(src, tmp_path / "dst", SCHEME)
     return tmp_path / "dst"
@@ -44,20 +39,6 @@ def dst(src: Path, tmp_path: Path) -> Path:
 
 def floats(folder: Path, **tensors: np.ndarray) -> Path:
     return make(folder, tensors, config=None)
-
-
-def printed(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    """What `bitmill ARGS` prints."""
-    assert main([str(arg) for arg in args]) == 0
-    return capsys.readouterr().out
-
-
-def refuse_constant(literal: str) -> None:
-    pytest.fail(f"{literal} is not JSON")
-
-
-def parsed(text: str) -> Any:
-    return json.loads(text, parse_constant=refuse_constant)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.format)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, Plan
 from bitmill.formats import pack_quantized
-from checkpoints import CONFIG, llama, make, weight
+from checkpoints import CONFIG, config_of, llama, make, weight
 from conftest import same_bits
 
 W4 = bm.Affine(4, group_size=64)
@@ -32,12 +31,6 @@ def folder_of(tmp_path: Path, modules: Iterable[str], **config: Any) -> Path:
 def reasons(plan: Plan) -> dict[str, str]:
     """By module, the rule that selected it, or why it is kept."""
     return {tensor.module: tensor.reason for tensor in plan.tensors}
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """The quantization_config of a quantized folder."""
-    said: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return said["quantization_config"]
 
 
 # Layers that vLLM fuses

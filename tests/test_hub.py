@@ -18,7 +18,7 @@ import pytest
 
 from bitmill.cli import main
 from bitmill.cli.hub import local
-from checkpoints import llama, make
+from checkpoints import contents, llama, make
 from conftest import needs
 
 REPOSITORY = "bitmill-tests/tiny-llama"
@@ -166,15 +166,6 @@ def environment(cwd: Path, endpoint: str) -> dict[str, str]:
     }
     home = {"HF_HOME": str(cwd / "hf"), "HF_ENDPOINT": endpoint, "HF_HUB_ETAG_TIMEOUT": "5"}
     return {**kept, **home, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -15,7 +15,7 @@ from checkpoints import make, weight
 LLAVA = {"text_config": {"model_type": "llama"}, "vision_config": {"model_type": "clip"}}
 
 
-def config_of(
+def planned_config(
     tmp_path: Path, tensors: dict[str, np.ndarray], config: Any = None, **options: Any
 ) -> dict[str, Any]:
     """The quantization_config of the plan for a model with these tensors."""
@@ -29,25 +29,25 @@ def linear(*modules: str) -> dict[str, np.ndarray]:
 
 def test_head_with_a_bias_and_no_weight_is_ignored(tmp_path: Path) -> None:
     tensors = linear("encoder.dense") | {"vocab_projector.bias": weight(4)}
-    assert config_of(tmp_path, tensors)["ignore"] == ["vocab_projector", "lm_head"]
+    assert planned_config(tmp_path, tensors)["ignore"] == ["vocab_projector", "lm_head"]
 
 
 def test_tied_heads_of_bert_and_whisper_are_ignored(tmp_path: Path) -> None:
     bert = linear("bert.dense", "cls.predictions.transform.dense")
-    assert "cls.predictions.decoder" in config_of(tmp_path / "bert", bert)["ignore"]
+    assert "cls.predictions.decoder" in planned_config(tmp_path / "bert", bert)["ignore"]
     whisper = linear("model.decoder.layers.0.fc1")
-    assert "proj_out" in config_of(tmp_path / "whisper", whisper)["ignore"]
+    assert "proj_out" in planned_config(tmp_path / "whisper", whisper)["ignore"]
 
 
 def test_head_that_is_quantized_is_not_ignored(tmp_path: Path) -> None:
     tensors = linear("model.decoder.layers.0.fc1", "proj_out", "lm_head")
-    config = config_of(tmp_path, tensors, include=["lm_head"])
+    config = planned_config(tmp_path, tensors, include=["lm_head"])
     assert config["ignore"] == []
 
 
 def test_routers_are_ignored_under_either_name(tmp_path: Path) -> None:
     experts = [f"layers.0.moe.experts.{i}.w1" for i in range(2)]
-    ignore = config_of(tmp_path, linear(*experts, "layers.0.moe.gate"))["ignore"]
+    ignore = planned_config(tmp_path, linear(*experts, "layers.0.moe.gate"))["ignore"]
     assert ignore[0] == "layers.0.moe.gate"
     (pattern,) = (name for name in ignore if name.startswith("re:"))
     assert re.match(pattern[3:], "model.layers.0.mlp.router")
@@ -56,7 +56,7 @@ def test_routers_are_ignored_under_either_name(tmp_path: Path) -> None:
 
 def test_regex_for_routers_is_left_out_where_it_would_hit_a_quantized_gate(tmp_path: Path) -> None:
     tensors = linear("layers.0.moe.experts.0.w1", "layers.0.moe.gate", "layers.1.attention.gate")
-    assert not any(name.startswith("re:") for name in config_of(tmp_path, tensors)["ignore"])
+    assert not any(name.startswith("re:") for name in planned_config(tmp_path, tensors)["ignore"])
 
 
 def test_modules_of_a_model_of_several_parts_are_found_under_other_names(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_modules_of_a_model_of_several_parts_are_found_under_other_names(tmp_pat
         "vision_tower.vision_model.encoder.layers.0.self_attn.o_proj",
         "multi_modal_projector.linear_1",
     ]
-    config = config_of(
+    config = planned_config(
         tmp_path,
         linear(*modules, "language_model.lm_head"),
         LLAVA,

@@ -22,6 +22,7 @@ from bitmill.checkpoint.header import NAMES
 from bitmill.checkpoint.inspect import inspect_checkpoint, inspect_tensor
 from bitmill.cli import main
 from checkpoints import by_hand, llama, make, weight
+from commands import parsed, printed
 from golden_files import GOLDEN, names
 
 TINY = GOLDEN / "gguf" / "tiny.gguf"
@@ -71,7 +72,7 @@ def golden(file: str) -> Golden:
     return Golden(args, tensors, (20, 100) if source == "w_odd_f32" else (32, 256))
 
 
-def config_of(file: str, args: dict[str, Any]) -> dict[str, Any]:
+def config_for(file: str, args: dict[str, Any]) -> dict[str, Any]:
     """The config.json that goes with a golden file."""
     folder, _, name = file.partition("/")
     if folder == "mlx":
@@ -139,7 +140,7 @@ def make_golden(folder: Path, file: str, module: str, *, config: bool) -> Golden
         data += array.tobytes()
     by_hand(folder / "model.safetensors", entries, data)
     if config:
-        (folder / "config.json").write_text(json.dumps(config_of(file, found.args)))
+        (folder / "config.json").write_text(json.dumps(config_for(file, found.args)))
     return found
 
 
@@ -448,22 +449,12 @@ def test_name_of_no_weight_is_refused(tmp_path: Path, name: str, message: str) -
     assert str(tmp_path) in str(caught.value)
 
 
-def inspected(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    """What `bitmill inspect ARGS` prints."""
-    assert main(["inspect", *map(str, args)]) == 0
-    return capsys.readouterr().out
-
-
-def refuse_constant(literal: str) -> None:
-    pytest.fail(f"{literal} is not JSON")
-
-
 def test_table_of_a_pipe_names_every_tensor_and_the_totals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "src", llama())
     quantize_checkpoint(tmp_path / "src", tmp_path / "dst", bm.Affine(4, group_size=128))
-    table, _, rest = inspected(capsys, tmp_path / "dst").partition("\n\n")
+    table, _, rest = printed(capsys, "inspect", tmp_path / "dst").partition("\n\n")
     rows = [re.split(r" {2,}", line) for line in table.splitlines()]
     assert rows[0] == ["tensor", "bits/weight", "bytes", "shape", "stored as"]
     assert {row[0] for row in rows[1:]} == llama().keys()
@@ -503,7 +494,7 @@ def test_checkpoint_that_is_not_quantized_is_called_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "src", llama())
-    assert inspected(capsys, tmp_path / "src").endswith("not quantized: 9 tensors\n")
+    assert printed(capsys, "inspect", tmp_path / "src").endswith("not quantized: 9 tensors\n")
 
 
 def test_control_characters_of_files_are_escaped(
@@ -511,13 +502,13 @@ def test_control_characters_of_files_are_escaped(
 ) -> None:
     config = {"quantization_config": {"quant_method": "a\x1b[2J", "b\x1b": "c\x1b"}}
     make(tmp_path / "src", {"t\x1b[2J": weight(1)}, config=config)
-    assert "\x1b" not in inspected(capsys, tmp_path / "src")
-    assert "\x1b" not in inspected(capsys, tmp_path / "src", "--tensor", "t\x1b[2J")
+    assert "\x1b" not in printed(capsys, "inspect", tmp_path / "src")
+    assert "\x1b" not in printed(capsys, "inspect", tmp_path / "src", "--tensor", "t\x1b[2J")
 
 
 def test_json_holds_every_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_golden(tmp_path, "mlx/affine_w4_g64", MODULE, config=True)
-    found = json.loads(inspected(capsys, tmp_path, "--json"))
+    found = json.loads(printed(capsys, "inspect", tmp_path, "--json"))
     assert found["method"] == "MLX"
     assert found["tensors"] == [
         {
@@ -537,8 +528,8 @@ def test_json_has_null_for_what_is_no_number(
 ) -> None:
     config = {"quantization_config": {"quant_method": "x", "damp": float("nan")}}
     make(tmp_path / "src", llama(), config=config)
-    text = inspected(capsys, tmp_path / "src", "--json")
-    assert json.loads(text, parse_constant=refuse_constant)["facts"]["damp"] is None
+    text = printed(capsys, "inspect", tmp_path / "src", "--json")
+    assert parsed(text)["facts"]["damp"] is None
 
 
 def test_details_are_printed_as_text_and_as_json(
@@ -547,8 +538,8 @@ def test_details_are_printed_as_text_and_as_json(
     q = bm.quantize(weight(4, 128), bm.Affine(4, group_size=32))
     bm.save({"w": q}, tmp_path / "q.safetensors")
     args = (tmp_path / "q.safetensors", "--tensor", "w")
-    lines = inspected(capsys, *args).splitlines()
-    found = json.loads(inspected(capsys, *args, "--json"))
+    lines = printed(capsys, "inspect", *args).splitlines()
+    found = json.loads(printed(capsys, "inspect", *args, "--json"))
     assert {"name: w", "shape: 4x128", "kind: int4 sym g32", "method: bitmill"} <= set(lines)
     assert f"levels_used: {found['levels_used']}" in lines
     assert sum(found["codes"].values()) == q.size

@@ -15,7 +15,7 @@ import pytest
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, Plan, read_plan
 from bitmill.checkpoint.read import INDEX, WEIGHTS
-from checkpoints import CONFIG, by_hand, llama, make
+from checkpoints import CONFIG, by_hand, contents, llama, make
 
 W4 = bm.Affine(4, group_size=128, scales="bfloat16")
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
@@ -39,16 +39,6 @@ RULES: list[Any] = [
     LayerScheme(bm.Affine(4, axis=0), format="native"),
     {"re:.*q_proj": "W8A8", "Linear": "W4A16"},
 ]
-
-
-@pytest.fixture
-def src(tmp_path: Path) -> Path:
-    return make(tmp_path / "src", llama())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def edited(plan: Plan, path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:

@@ -13,9 +13,9 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, read_rules
-from bitmill.cli import main
 from bitmill.formats import PRESETS
 from checkpoints import llama, make, weight
+from commands import run
 
 LAYER = "model.layers.0"
 
@@ -25,14 +25,6 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "rules.toml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def run(*args: object) -> int:
-    """The exit code of `bitmill quantize ARGS`, also where argparse ends the program."""
-    try:
-        return main(["quantize", *map(str, args)])
-    except SystemExit as end:
-        return int(end.code or 0)
 
 
 def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
@@ -191,7 +183,7 @@ def test_wrong_rules_name_file_and_pattern(
     with pytest.raises(CheckpointError) as caught:
         read_rules(path)
     assert str(caught.value).startswith(f"{path}: {message}")
-    assert run(tmp_path / "nowhere", tmp_path / "dst", "--rules", path) == 1
+    assert run("quantize", tmp_path / "nowhere", tmp_path / "dst", "--rules", path) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"bitmill: {path}: ")
     assert err.count("\n") == 1
@@ -209,7 +201,7 @@ def test_missing_file_is_an_error_of_the_system(
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r"rules\.toml"):
         read_rules(tmp_path / "rules.toml")
-    assert run(tmp_path, tmp_path / "dst", "--rules", tmp_path / "rules.toml") == 1
+    assert run("quantize", tmp_path, tmp_path / "dst", "--rules", tmp_path / "rules.toml") == 1
     assert capsys.readouterr().err == (
         f"bitmill: {tmp_path / 'rules.toml'}: No such file or directory\n"
     )
@@ -221,7 +213,10 @@ def test_command_does_what_the_rules_say(tmp_path: Path) -> None:
         tmp_path,
         'ignore = ["re:.*q_proj", "re:.*k_proj"]\n[rules]\nlm_head = "W8A8"\nLinear = "W4A16"\n',
     )
-    assert run(src, tmp_path / "dst", "--rules", path, "--ignore", "model.embed_tokens") == 0
+    assert (
+        run("quantize", src, tmp_path / "dst", "--rules", path, "--ignore", "model.embed_tokens")
+        == 0
+    )
     config = json.loads((tmp_path / "dst" / "config.json").read_text())["quantization_config"]
     targets: dict[str, Any] = {g["format"]: g["targets"] for g in config["config_groups"].values()}
     assert targets == {
@@ -233,7 +228,7 @@ def test_command_does_what_the_rules_say(tmp_path: Path) -> None:
 def test_command_and_python_write_the_same_bytes(tmp_path: Path) -> None:
     src = make(tmp_path / "src", llama())
     path = written(tmp_path, '[rules]\n"re:.*down" = "W8A16"\nLinear = "W4A16"\n')
-    assert run(src, tmp_path / "a", "--rules", path) == 0
+    assert run("quantize", src, tmp_path / "a", "--rules", path) == 0
     plan = bm.plan_checkpoint(src, read_rules(path).rules, scale_dtype="auto")
     bm.quantize_checkpoint(src, tmp_path / "b", plan)
     for file in (tmp_path / "a").iterdir():
@@ -245,14 +240,14 @@ def test_rule_that_matches_nothing_is_refused(
 ) -> None:
     src = make(tmp_path / "src", llama())
     path = written(tmp_path, '[rules]\n"re:.*o_proj" = "W8A16"\nLinear = "W4A16"\n')
-    assert run(src, tmp_path / "dst", "--rules", path) == 1
+    assert run("quantize", src, tmp_path / "dst", "--rules", path) == 1
     assert f"bitmill: {src}: nothing matches 're:.*o_proj'; " in capsys.readouterr().err
 
 
 def test_several_schemes_have_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     src = make(tmp_path / "src", llama())
     path = written(tmp_path, '[rules]\n"re:.*down" = "W8A16"\nLinear = "W4A16"\n')
-    assert run(src, "--dry-run", "--rules", path) == 0
+    assert run("quantize", src, "--dry-run", "--rules", path) == 0
     assert "note: several schemes: " in capsys.readouterr().out
 
 
@@ -263,7 +258,7 @@ def test_rules_in_the_documentation_work(
     if where == "README":
         text = (Path(__file__).parent.parent / "README.md").read_text().partition("```toml\n")[2]
     elif where == "help":
-        run("--help")
+        run("quantize", "--help")
         text = capsys.readouterr().out.partition("pattern that matches wins:\n")[2]
     else:
         text = str(read_rules.__doc__).partition("scale per row.\n\n")[2]
