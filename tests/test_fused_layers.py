@@ -126,6 +126,17 @@ def test_experts_fall_back_together(tmp_path: Path, how: str) -> None:
     assert groups == {**experts, "o_proj": 64}
 
 
+def test_parts_that_fall_back_keep_the_bits_of_their_own_rules(tmp_path: Path) -> None:
+    tensors = {f"attn.{x}_proj.weight": weight(4, 96, seed=i) for i, x in enumerate("qkv")}
+    src = make(tmp_path / "src", tensors)
+    rules = {"re:.*v_proj": bm.Affine(6, group_size=128), "Linear": bm.Affine(4, group_size=128)}
+    plan = bm.plan_checkpoint(src, rules, on_unsupported="fallback", split_fused=True)
+    found = {t.module: (t.scheme.bits, t.scheme.group_size) for t in plan.quantized}
+    assert found == {"attn.q_proj": (4, 32), "attn.k_proj": (4, 32), "attn.v_proj": (6, 32)}
+    with pytest.raises(CheckpointError, match=r"attn.v_proj: int6 sym g32"):
+        bm.plan_checkpoint(src, rules, on_unsupported="fallback")
+
+
 def test_native_checkpoints_may_split_any_layer(tmp_path: Path) -> None:
     src = folder_of(tmp_path, [f"{LAYER}.self_attn.{x}_proj" for x in "qkv"])
     plan = bm.plan_checkpoint(src, {"re:.*q_proj": "keep", "Linear": NATIVE})

@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -18,15 +14,12 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, quantize_checkpoint
-from bitmill.checkpoint.header import NAMES
 from bitmill.checkpoint.inspect import inspect_checkpoint, inspect_tensor
-from bitmill.cli import main
-from checkpoints import by_hand, llama, make, weight
-from commands import parsed, printed
+from checkpoints import llama, make, weight
+from golden_checkpoints import MODULE, golden, make_golden
 from golden_files import GOLDEN, names
 
 TINY = GOLDEN / "gguf" / "tiny.gguf"
-MODULE = "model.layers.0.mlp.up_proj"
 METHODS = {
     "awq_gemm": "AWQ",
     "gptq_v1": "GPTQ",
@@ -39,7 +32,6 @@ FILES = [
     for folder in ("awq_gptq", "bitsandbytes", "compressed_tensors", "mlx")
     for name in names(folder)
 ]
-DTYPES = {"bf16": "BF16", "f8e4m3": "F8_E4M3"}
 FLOAT_LABELS = {
     "float-quantized": "fp8",
     "mxfp4-pack-quantized": "mxfp4",
@@ -47,60 +39,6 @@ FLOAT_LABELS = {
     "nvfp4-pack-quantized": "nvfp4",
 }
 NATIVE = LayerScheme(bm.Affine(4, group_size=128), format="native")
-
-
-class Golden(NamedTuple):
-    """A golden file as a checkpoint has it: its tensors by local name, its maker's arguments."""
-
-    args: dict[str, Any]
-    tensors: dict[str, tuple[str, np.ndarray]]
-    """The safetensors dtype and the bytes in an array of the right shape."""
-    shape: tuple[int, int]
-    """Of the weight."""
-
-
-def golden(file: str) -> Golden:
-    tensors = {}
-    with np.load(GOLDEN / f"{file}.npz") as arrays:
-        args, source = json.loads(str(arrays["args"])), str(arrays["input"])
-        for key, array in arrays.items():
-            name, _, kind = key.partition("__")
-            if "bitsandbytes" in key:
-                name, kind = key, ""
-            if name not in ("args", "input", "dequant", "dequant_KN"):
-                tensors[name] = (DTYPES.get(kind) or NAMES[array.dtype.name], array)
-    return Golden(args, tensors, (20, 100) if source == "w_odd_f32" else (32, 256))
-
-
-def config_for(file: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The config.json that goes with a golden file."""
-    folder, _, name = file.partition("/")
-    if folder == "mlx":
-        said = {"group_size": args["group_size"], "bits": args["bits"], "mode": args["mode"]}
-        return {"quantization": said, "quantization_config": said}
-    if folder == "compressed_tensors":
-        weights = {key: value for key, value in args.items() if key != "format"}
-        group = {"targets": ["Linear"], "format": args["format"], "weights": weights}
-        said = {
-            "quant_method": "compressed-tensors",
-            "format": args["format"],
-            "quantization_status": "compressed",
-            "config_groups": {"group_0": group},
-            "ignore": ["lm_head"],
-        }
-    elif name.startswith("awq"):
-        said = {"quant_method": "awq", "bits": 4, "group_size": args["group_size"]}
-        said |= {"zero_point": True, "version": "gemm", "modules_to_not_convert": None}
-    elif name.startswith("gptq"):
-        said = {"quant_method": "gptq", "bits": 4, "group_size": args["group_size"]}
-        said |= {"desc_act": False, "sym": False, "checkpoint_format": "gptq"}
-    elif name.startswith("int8"):
-        said = {"quant_method": "bitsandbytes", "load_in_8bit": True}
-    else:
-        said = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-        said |= {"bnb_4bit_quant_type": args["quant_type"], "bnb_4bit_quant_storage": "uint8"}
-        said |= {"bnb_4bit_use_double_quant": args["double_quant"]}
-    return {"quantization_config": said}
 
 
 def label_of(file: str, args: dict[str, Any], *, config: bool) -> str:
@@ -124,24 +62,6 @@ def label_of(file: str, args: dict[str, Any], *, config: bool) -> str:
         return args["format"]
     granularity = {"channel": "row", "tensor": "tensor", "group": size}[args["strategy"]]
     return f"int{args['num_bits']} {'sym' if args['symmetric'] else 'asym'} {granularity}"
-
-
-def make_golden(folder: Path, file: str, module: str, *, config: bool) -> Golden:
-    """Write the checkpoint that a golden file is a part of."""
-    found = golden(file)
-    prefix = f"{module}." if module else ""
-    entries, data = {}, b""
-    for name, (dtype, array) in found.tensors.items():
-        entries[prefix + name] = {
-            "dtype": dtype,
-            "shape": list(array.shape),
-            "data_offsets": [len(data), len(data) + array.nbytes],
-        }
-        data += array.tobytes()
-    by_hand(folder / "model.safetensors", entries, data)
-    if config:
-        (folder / "config.json").write_text(json.dumps(config_for(file, found.args)))
-    return found
 
 
 @pytest.mark.parametrize("config", [True, False], ids=["config", "tensors"])
@@ -447,108 +367,3 @@ def test_name_of_no_weight_is_refused(tmp_path: Path, name: str, message: str) -
     with pytest.raises(CheckpointError, match=message) as caught:
         inspect_tensor(tmp_path, name)
     assert str(tmp_path) in str(caught.value)
-
-
-def test_table_of_a_pipe_names_every_tensor_and_the_totals(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make(tmp_path / "src", llama())
-    quantize_checkpoint(tmp_path / "src", tmp_path / "dst", bm.Affine(4, group_size=128))
-    table, _, rest = printed(capsys, "inspect", tmp_path / "dst").partition("\n\n")
-    rows = [re.split(r" {2,}", line) for line in table.splitlines()]
-    assert rows[0] == ["tensor", "bits/weight", "bytes", "shape", "stored as"]
-    assert {row[0] for row in rows[1:]} == llama().keys()
-    q_proj = ["model.layers.0.self_attn.q_proj.weight", "4.252", "34,832", "256x256"]
-    assert [*q_proj, "int4 sym g128"] in rows
-    size = (tmp_path / "dst" / "model.safetensors").stat().st_size
-    assert "format: pack-quantized\n" in rest
-    assert f"file: model.safetensors, {size:,} bytes\n" in rest
-    assert rest.endswith("quantized by compressed-tensors: 3 int4 sym g128\n")
-
-
-def test_table_fits_a_terminal_of_80_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(tmp_path / "src", llama())
-    quantize_checkpoint(tmp_path / "src", tmp_path / "dst", bm.Affine(4, group_size=128))
-    terminal = io.StringIO()
-    monkeypatch.setattr(terminal, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main(["inspect", str(tmp_path / "dst")]) == 0
-    table = terminal.getvalue().partition("\n\n")[0].splitlines()
-    assert re.split(r" {2,}", table[0]) == ["tensor", "bits/weight", "bytes", "shape", "stored as"]
-    assert max(map(len, table)) <= 80
-    names = "".join(re.split(r" {2,}", line)[0] for line in table)
-    assert "model.layers.0.self_attn.q_proj.weight" in names
-
-
-def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
-    make(tmp_path / "src", {f"t{i}": weight(1) for i in range(20_000)})
-    command = f"{sys.executable} -m bitmill inspect {tmp_path}/src | head -1"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
-    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
-
-
-def test_checkpoint_that_is_not_quantized_is_called_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make(tmp_path / "src", llama())
-    assert printed(capsys, "inspect", tmp_path / "src").endswith("not quantized: 9 tensors\n")
-
-
-def test_control_characters_of_files_are_escaped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = {"quantization_config": {"quant_method": "a\x1b[2J", "b\x1b": "c\x1b"}}
-    make(tmp_path / "src", {"t\x1b[2J": weight(1)}, config=config)
-    assert "\x1b" not in printed(capsys, "inspect", tmp_path / "src")
-    assert "\x1b" not in printed(capsys, "inspect", tmp_path / "src", "--tensor", "t\x1b[2J")
-
-
-def test_json_holds_every_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_golden(tmp_path, "mlx/affine_w4_g64", MODULE, config=True)
-    found = json.loads(printed(capsys, "inspect", tmp_path, "--json"))
-    assert found["method"] == "MLX"
-    assert found["tensors"] == [
-        {
-            "name": f"{MODULE}.weight",
-            "shape": [32, 256],
-            "kind": "affine 4 bits g64",
-            "method": "MLX",
-            "bytes": 5120,
-            "bits_per_weight": 5.0,
-            "parts": [f"{MODULE}.{part}" for part in ("weight", "scales", "biases")],
-        }
-    ]
-
-
-def test_json_has_null_for_what_is_no_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = {"quantization_config": {"quant_method": "x", "damp": float("nan")}}
-    make(tmp_path / "src", llama(), config=config)
-    text = printed(capsys, "inspect", tmp_path / "src", "--json")
-    assert parsed(text)["facts"]["damp"] is None
-
-
-def test_details_are_printed_as_text_and_as_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    q = bm.quantize(weight(4, 128), bm.Affine(4, group_size=32))
-    bm.save({"w": q}, tmp_path / "q.safetensors")
-    args = (tmp_path / "q.safetensors", "--tensor", "w")
-    lines = printed(capsys, "inspect", *args).splitlines()
-    found = json.loads(printed(capsys, "inspect", *args, "--json"))
-    assert {"name: w", "shape: 4x128", "kind: int4 sym g32", "method: bitmill"} <= set(lines)
-    assert f"levels_used: {found['levels_used']}" in lines
-    assert sum(found["codes"].values()) == q.size
-
-
-def test_error_is_exit_code_1_and_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make(tmp_path / "src", llama())
-    for args in (["nowhere"], [str(tmp_path / "src"), "--tensor", "no\nthing"]):
-        assert main(["inspect", *args]) == 1
-        assert re.fullmatch(r"bitmill: [^\n]*\n", capsys.readouterr().err)

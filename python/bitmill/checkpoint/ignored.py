@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 
 from bitmill.checkpoint.header import TensorInfo
-from bitmill.checkpoint.patterns import REGEX, Model, module_of
+from bitmill.checkpoint.patterns import Model, module_of
+from bitmill.formats.compressed_tensors import REGEX
 
 # Heads that are the embedding and have no tensor: the name, and how the tensors beside it begin.
 _TIED_HEADS = {"cls.predictions.decoder": "cls.predictions.", "proj_out": "model.decoder."}

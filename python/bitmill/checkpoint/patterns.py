@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitmill.checkpoint.header import TensorInfo
+from bitmill.formats.compressed_tensors import LINEAR, REGEX
 
-LINEAR = "Linear"
-REGEX = "re:"
 _SUFFIX = ".weight"
 _EXPERTS = "experts"
 

@@ -1,40 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""Making and checking plans, from headers alone: what the rules select, and what can be stored."""
+"""Making and checking plans, from headers alone."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bitmill import _check
 from bitmill._dtypes import STORAGES
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.find import quantization_of
-from bitmill.checkpoint.fused import fused_into, refuse_split
+from bitmill.checkpoint.fused import refuse_split
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.output import lay_out
-from bitmill.checkpoint.patterns import (
-    LINEAR,
-    Model,
-    is_conv1d,
-    is_embedding,
-    model_of,
-    module_of,
-    why_no_float,
-    why_not_linear,
-)
+from bitmill.checkpoint.patterns import Model, model_of, module_of, why_not_linear
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
-from bitmill.formats import BY_NAME, NATIVE, LayerScheme, method_of
-from bitmill.schemes import Affine, Scheme
+from bitmill.checkpoint.unsupported import refuse_unsupported, supported
+from bitmill.formats import method_of
+from bitmill.formats.compressed_tensors import LINEAR
 
 SCALE_DTYPES = ("auto", *STORAGES)
 ON_UNSUPPORTED = ("error", "keep", "fallback")
-
-_FALLBACK_GROUPS = (128, 64, 32)
 
 
 def plan_checkpoint(
@@ -88,7 +78,7 @@ def plan_checkpoint(
         planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
         tensors.append(planned)
     if on_unsupported != "error":
-        tensors = _supported(tensors, model, fall_back=on_unsupported == "fallback")
+        tensors = supported(tensors, model, fall_back=on_unsupported == "fallback")
     return _checked(source, Plan(tuple(tensors), {}, model), split_fused=split_fused)
 
 
@@ -112,7 +102,7 @@ def check_plan(source: Checkpoint, plan: Plan) -> Plan:
 
 def _checked(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
     """The plan with the sizes of its files; CheckpointError if it cannot be carried out."""
-    _refuse_unsupported(source, plan)
+    refuse_unsupported(source, plan)
     _refuse_two_methods(source, plan)
     if not split_fused:
         refuse_split(source, plan)
@@ -130,83 +120,6 @@ def _scale_dtype(asked: str, source: Checkpoint, info: TensorInfo) -> str:
         return asked
     found = source.dtype or info.numpy
     return found if found in STORAGES else "float32"
-
-
-def _why_not(planned: PlannedTensor, model: Model) -> str | None:
-    """Why a tensor cannot be stored as planned; None if it can."""
-    layer = planned.layer
-    if layer is None:
-        return None
-    reason = why_no_float(planned.info)
-    if reason is None and module_of(planned.info) is None:
-        reason = "it is not named *.weight"
-    if reason is None and layer.format != NATIVE:
-        if is_conv1d(planned.module, model):
-            reason = "a Conv1D, which loaders of compressed-tensors do not take for a Linear"
-        elif is_embedding(planned.module):
-            reason = "an embedding, which loaders of compressed-tensors do not take for a Linear"
-        elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
-            reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
-    reason = reason or _why_no_layout(layer.weights, planned.shape)
-    return reason or BY_NAME[layer.format].why_not(layer.weights, planned.shape)
-
-
-def _why_no_layout(scheme: Scheme, shape: tuple[int, ...]) -> str | None:
-    """Why a scheme cannot cut this shape into groups, whatever the format; None if it can."""
-    if not shape:
-        return "it is a single number"
-    try:
-        scheme.layout(shape)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _supported(
-    tensors: list[PlannedTensor], model: Model, *, fall_back: bool
-) -> list[PlannedTensor]:
-    """The tensors with schemes that can be stored, or kept; what was in the way is noted.
-
-    What vLLM makes one layer of falls back together.
-    """
-    sets: dict[str, list[int]] = {}
-    for i, tensor in enumerate(tensors):
-        sets.setdefault(fused_into(tensor) or tensor.name, []).append(i)
-    made = list(tensors)
-    for members in sets.values():
-        parts = _supported_parts([tensors[i] for i in members], model, fall_back)
-        for i, part in zip(members, parts, strict=True):
-            made[i] = part
-    return made
-
-
-def _supported_parts(
-    parts: list[PlannedTensor], model: Model, fall_back: bool
-) -> list[PlannedTensor]:
-    """The same for tensors that share a scheme."""
-    reason = next((why for part in parts if (why := _why_not(part, model)) is not None), None)
-    layer = next((part.layer for part in parts if part.layer is not None), None)
-    if reason is None or layer is None:
-        return parts
-    for other in _fallbacks(layer) if fall_back else ():
-        changed = [replace(p, layer=p.layer and other, unsupported=reason) for p in parts]
-        if all(_why_not(part, model) is None for part in changed):
-            return [new if old.layer else old for old, new in zip(parts, changed, strict=True)]
-    kept = f"unsupported: {reason}"
-    return [
-        replace(p, layer=None, reason=kept, unsupported=reason) if p.layer else p for p in parts
-    ]
-
-
-def _fallbacks(layer: LayerScheme) -> Iterator[LayerScheme]:
-    """The same bits with smaller groups, then with a scale per row."""
-    scheme = layer.weights
-    if not isinstance(scheme, Affine) or scheme.group_size is None:
-        return
-    for size in _FALLBACK_GROUPS:
-        if size < scheme.group_size:
-            yield layer.with_weights(replace(scheme, group_size=size))
-    yield layer.with_weights(replace(scheme, group_size=None))
 
 
 def _refuse_quantized(source: Checkpoint) -> None:
@@ -237,29 +150,6 @@ def _refuse_unmatched(source: Checkpoint, chosen: Chosen, model: Model) -> None:
         f"{source.where}: nothing matches {', '.join(map(repr, idle))}; patterns name modules "
         f"(tensors without '.weight'), {example}"
     )
-
-
-def _refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
-    """Raise one error for all tensors that the format cannot hold, and if none is selected."""
-    if not plan.quantized:
-        stuck = [tensor.unsupported for tensor in plan.tensors if tensor.unsupported]
-        if stuck:
-            raise CheckpointError(
-                f"{source.where}: all that the rules select cannot be stored ({stuck[0]})"
-            )
-        raise CheckpointError(f"{source.where}: nothing to quantize: all is ignored, or to be kept")
-    names: dict[str, list[str]] = {}
-    for tensor in plan.quantized:
-        reason = _why_not(tensor, plan.model)
-        if reason is not None:
-            names.setdefault(reason, []).append(tensor.module)
-    if names:
-        listed = "; ".join(f"{reason}: {', '.join(found)}" for reason, found in names.items())
-        count = sum(map(len, names.values()))
-        raise CheckpointError(
-            f"{source.where}: {count} of {len(plan.quantized)} selected tensors cannot be stored: "
-            f"{listed}. Ignore them, or pass on_unsupported='keep' or 'fallback'"
-        )
 
 
 def _refuse_two_methods(source: Checkpoint, plan: Plan) -> None:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
-from bitmill.checkpoint.patterns import LINEAR, Model, check_pattern, matches, why_not_linear
+from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
+from bitmill.formats.compressed_tensors import LINEAR
 from bitmill.schemes import Affine, Scheme
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}

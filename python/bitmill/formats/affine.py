@@ -75,8 +75,12 @@ def arguments(scheme: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
     return {**said, "strategy": "group", "group_size": scheme.group_size}
 
 
-def scheme_of(described: Mapping[str, Any], scales: str | None) -> Affine:
-    """The scheme of weights with scales of this dtype; what is not said has the usual defaults."""
+def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Affine:
+    """The scheme, by its description and the dtype of the scales.
+
+    What is not said has the defaults of compressed-tensors.
+    """
+    scales = dtypes.get("weight_scale")
     if scales is None:
         raise ValueError("weight_scale is missing, or of a dtype that NumPy lacks")
     kind, granularity = described.get("type", "int"), described.get("strategy", "channel")

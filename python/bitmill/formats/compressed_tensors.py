@@ -20,7 +20,7 @@ from bitmill.formats.layer import INT_QUANTIZED, PACK_QUANTIZED
 from bitmill.schemes import Affine, Scheme
 
 METHOD = "compressed-tensors"
-LINEAR = "Linear"
+LINEAR, REGEX = "Linear", "re:"
 
 _EXPERT = re.compile(r"\.experts\.\d+\.\w+$")
 
@@ -100,12 +100,14 @@ def group_of(said: Mapping[str, Any], module: str) -> Group:
 
 
 def _is_regex(target: str) -> bool:
-    return target.startswith("re:")
+    return target.startswith(REGEX)
 
 
 _MATCHES: tuple[Callable[[str, str], bool], ...] = (
     lambda target, module: target == module,
-    lambda target, module: _is_regex(target) and re.match(target[3:], module) is not None,
+    lambda target, module: (
+        _is_regex(target) and re.match(target.removeprefix(REGEX), module) is not None
+    ),
     lambda target, module: not _is_regex(target) and "." not in target,
 )
 

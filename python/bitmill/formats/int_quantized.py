@@ -22,6 +22,8 @@ from bitmill.layouts import pack
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Affine, Field, Scheme
 
+scheme_of = affine.scheme_of
+
 
 def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
     """Why the format cannot hold a weight of this shape under this scheme; None if it can.
@@ -78,7 +80,7 @@ def decode(
     naming the array that is missing or does not fit.
     """
     scale, stored = held(arrays, "weight_scale"), held(arrays, "weight")
-    scheme = affine.scheme_of(described, scale.dtype.name)
+    scheme = scheme_of(described, {"weight_scale": scale.dtype.name})
     affine.check_arrays(arrays, tensors(scheme, stored.shape), stored.shape)
     codes = _codes(stored, scheme, "weight")
     params = affine.scale(scheme, stored.shape).shape
@@ -96,11 +98,6 @@ def decode(
 def fields(described: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of what may stand for a weight."""
     return ("weight", "weight_scale", "weight_zero_point")
-
-
-def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
-    """The scheme, by its description and the dtype of the scales."""
-    return affine.scheme_of(described, dtypes.get("weight_scale"))
 
 
 def shape_of(

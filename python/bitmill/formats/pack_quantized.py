@@ -26,6 +26,8 @@ from bitmill.layouts import pack, unpack
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Field, Scheme
 
+scheme_of = affine.scheme_of
+
 
 def why_not(scheme: object, shape: tuple[int, ...]) -> str | None:
     """Why the format cannot hold a weight of this shape under this scheme; None if it can.
@@ -97,7 +99,7 @@ def decode(
     array that is missing or does not fit.
     """
     scale = held(arrays, "weight_scale")
-    scheme = affine.scheme_of(described, scale.dtype.name)
+    scheme = scheme_of(described, {"weight_scale": scale.dtype.name})
     shape = _shape(held(arrays, "weight_shape"))
     affine.check_arrays(arrays, tensors(scheme, shape), shape)
     words, bits = arrays["weight_packed"].view(np.uint32), scheme.bits
@@ -116,11 +118,6 @@ def decode(
 def fields(described: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of what may stand for a weight."""
     return ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point")
-
-
-def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) -> Scheme:
-    """The scheme, by its description and the dtype of the scales."""
-    return affine.scheme_of(described, dtypes.get("weight_scale"))
 
 
 def shape_of(
