@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -225,21 +225,31 @@ def output(out: Any, shape: tuple[int, ...], of: np.dtype[Any], *inputs: Array |
     return out
 
 
-def nonfinite_error(x: Array, name: str = "x") -> ValueError:
-    """The error of N5 for an `x` that holds NaN, infinity or a float64 too large for float32."""
+class NonfiniteError(ValueError):
+    """Values that cannot be quantized: NaN, infinities, or float64 too large for float32."""
+
+
+def nonfinite_error(x: Array, name: str = "x") -> NonfiniteError:
+    """The error of N5 for an `x` that holds values that cannot be quantized."""
     flat = x.reshape(-1)
-    first, count, step = -1, 0, 1 << 20
-    for start in range(0, flat.size, step):
+    step = 1 << 20
+    return nonfinite_in((flat[start : start + step] for start in range(0, flat.size, step)), name)
+
+
+def nonfinite_in(blocks: Iterable[Array], name: str = "x") -> NonfiniteError:
+    """The error of N5 for values that come in 1-D blocks, of which at least one is not finite."""
+    first, value, count, seen = -1, 0.0, 0, 0
+    for block in blocks:
         with np.errstate(over="ignore", invalid="ignore"):
-            bad = np.flatnonzero(~np.isfinite(flat[start : start + step].astype(np.float32)))
-        count += bad.size
+            bad = np.flatnonzero(~np.isfinite(block.astype(np.float32)))
         if first < 0 and bad.size:
-            first = start + int(bad[0])
-    value = float(flat[first])
+            first, value = seen + int(bad[0]), float(block[bad[0]])
+        count += bad.size
+        seen += block.size
     what, remedy = "not finite", "replace it, for example with np.nan_to_num"
     if np.isfinite(value):
         what, remedy = "a float64 beyond the range of float32", f"scale or clip {name}"
-    return ValueError(
+    return NonfiniteError(
         f"{name} has {count} value{'s' if count != 1 else ''} that cannot be quantized; the first, "
         f"{name}.flat[{first}], is {value} ({what}): {remedy}"
     )

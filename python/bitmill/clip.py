@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,10 @@ _CHUNK = 1 << 16  # values; whole rows and tensors are read in such chunks, whic
 
 
 class Clip(ABC):
-    """A way to choose scales."""
+    """A way to choose scales: those of a group by the values of that group alone."""
+
+    by_ranges: ClassVar[bool] = False
+    """Whether the range of a group is all that counts: then there is `fit_ranges`."""
 
     @abstractmethod
     def fit(
@@ -29,6 +32,10 @@ class Clip(ABC):
         Raises ValueError for NaN and infinity; what overflows is counted.
         """
 
+    def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:
+        """`fit`, for values that are never there at once, by the finite ranges of all groups."""
+        raise NotImplementedError(f"{type(self).__name__} needs more than ranges")
+
 
 @dataclass(frozen=True)
 class MinMax(Clip):
@@ -38,6 +45,8 @@ class MinMax(Clip):
     MinMax()
     """
 
+    by_ranges: ClassVar[bool] = True
+
     def fit(
         self, x: Array, view: View, grid: Grid, *, num_threads: int | None = None
     ) -> AffineParams:
@@ -46,7 +55,12 @@ class MinMax(Clip):
         lo, hi = ranges(x, view, magnitude=magnitude, num_threads=num_threads)
         if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
             raise _check.nonfinite_error(x)
-        made = kernels.affine_params(lo.reshape(1, -1), hi.reshape(1, -1), **grid._asdict())
+        return self.fit_ranges(Range(lo, hi), view, grid)
+
+    def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:
+        """The scale rule of `grid` applied to the least and greatest value of every group."""
+        lo, hi = (r.reshape(1, -1) for r in seen)
+        made = kernels.affine_params(lo, hi, **grid._asdict())
         shaped = each_param(lambda p: p.reshape(view.params), made[:3])
         return AffineParams(*shaped, made.overflowed, made.underflowed)
 
@@ -67,6 +81,18 @@ def ranges(
         return Range(-hi, hi)
     lo, hi = _minmax(matrix, view, num_threads)
     return Range(lo.reshape(view.params), hi.reshape(view.params))
+
+
+def merge(a: Range, b: Range) -> Range:
+    """The ranges of groups of which some values have the ranges `a`, and the others `b`.
+
+    >>> one, two = (Range(np.float32([lo]), np.float32([hi])) for lo, hi in ((-2, 1), (-1, 3)))
+    >>> merge(one, two)
+    Range(min=array([-2.], dtype=float32), max=array([3.], dtype=float32))
+    """
+    lo = kernels.column_minmax(np.stack([a.min.reshape(-1), b.min.reshape(-1)])).min
+    hi = kernels.column_minmax(np.stack([a.max.reshape(-1), b.max.reshape(-1)])).max
+    return Range(lo.reshape(a.min.shape), hi.reshape(a.max.shape))
 
 
 # Chunks of a row, and channels that come again, are merged by the kernels too: NumPy's comparisons

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bitmill import _check, _core, kernels
 from bitmill._dtypes import Array
+from bitmill._results import ErrorSums
 from bitmill._threads import resolve
 from bitmill.grid import rows_of
 from bitmill.qtensor import QTensor
@@ -67,12 +68,12 @@ def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
     y = kernels.to_float32(given, num_threads=num_threads)
     if y.shape != x.shape:
         raise ValueError(f"x has shape {x.shape} and q has shape {y.shape}; wanted equal ones")
-    xx, yy, xy, dd, max_abs = _total(rows_of(x), rows_of(y), num_threads)
-    if not math.isfinite(xx):
+    total = _total(rows_of(x), rows_of(y), num_threads)
+    if not math.isfinite(total.xx):
         raise _check.nonfinite_error(x, "x")
-    if not math.isfinite(yy):
+    if not math.isfinite(total.yy):
         raise _check.nonfinite_error(given, "q")
-    return Metrics(dd / x.size if x.size else 0.0, _sqnr_db(xx, dd), _cosine(xx, yy, xy), max_abs)
+    return total.metrics(x.size)
 
 
 def count_nonfinite(x: Array) -> int:
@@ -98,16 +99,34 @@ def _values(q: Any) -> Array:
     return _check.array(q, "q")
 
 
-def _total(x: Array, y: Array, num_threads: int | None) -> tuple[float, ...]:
-    """The sums of all rows, added in index order, and the largest difference."""
-    totals, max_abs = np.zeros(4), 0.0
+class ErrorTotal(NamedTuple):
+    """The sums of `kernels.error_sums` over all rows so far, added in index order."""
+
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+    dd: float = 0.0
+    max_abs: float = 0.0
+
+    def plus(self, rows: ErrorSums) -> ErrorTotal:
+        """With the rows that follow."""
+        xx, yy, xy, dd = (_core.add_in_order(self[k], rows[k]) for k in range(4))
+        return ErrorTotal(xx, yy, xy, dd, max(self.max_abs, float(rows.max_abs.max(initial=0))))
+
+    def metrics(self, size: int) -> Metrics:
+        """The measures of a tensor of `size` values."""
+        mse = self.dd / size if size else 0.0
+        cosine = _cosine(self.xx, self.yy, self.xy)
+        return Metrics(mse, _sqnr_db(self.xx, self.dd), cosine, self.max_abs)
+
+
+def _total(x: Array, y: Array, num_threads: int | None) -> ErrorTotal:
+    """Of all rows."""
+    total = ErrorTotal()
     for start in range(0, x.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
-        sums = kernels.error_sums(x[part], y[part], num_threads=num_threads)
-        for k, row_sums in enumerate(sums[:4]):
-            totals[k] = _core.add_in_order(totals[k], row_sums)
-        max_abs = max(max_abs, float(sums.max_abs.max(initial=0)))
-    return (*totals.tolist(), max_abs)
+        total = total.plus(kernels.error_sums(x[part], y[part], num_threads=num_threads))
+    return total
 
 
 def _sqnr_db(signal: float, noise: float) -> float:

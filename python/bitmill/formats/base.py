@@ -33,8 +33,11 @@ class Format(Protocol):
     def nbytes(self, scheme: Scheme, shape: tuple[int, ...]) -> int:
         """Bytes of these tensors."""
 
-    def encode(self, q: QTensor) -> dict[str, Array]:
-        """The arrays that `tensors` lists."""
+    def encode(self, q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]:
+        """The arrays that `tensors` lists; `q` may be a piece of a weight that has this `shape`."""
+
+    def row_step(self, scheme: Scheme) -> int:
+        """Pieces that are rows of a matrix begin at multiples of so many."""
 
     def decode(
         self,

@@ -58,8 +58,13 @@ def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
     return total(tensors(scheme, shape))
 
 
-def encode(q: QTensor) -> dict[str, Array]:
-    """The arrays that `tensors` lists, for one quantized weight."""
+def row_step(scheme: Scheme) -> int:
+    """1: no array packs several rows together."""
+    return 1
+
+
+def encode(q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]:
+    """The arrays that `tensors` lists, for one quantized weight or a piece of one."""
     scheme = affine.checked(q.scheme, q.shape, why_not)
     shape = _scale(scheme, q.shape).shape
     arrays = {

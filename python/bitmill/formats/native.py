@@ -36,9 +36,14 @@ def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
     return total(tensors(scheme, shape))
 
 
-def encode(q: QTensor) -> dict[str, Array]:
+def encode(q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]:
     """The arrays that `tensors` lists: those of the QTensor."""
     return q.arrays
+
+
+def row_step(scheme: Scheme) -> int:
+    """1: no array packs several rows together."""
+    return 1
 
 
 def decode(

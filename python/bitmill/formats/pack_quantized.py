@@ -13,6 +13,7 @@ Layout as compressed-tensors 0.20 writes and reads it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from bitmill.formats import affine
 from bitmill.formats.base import held, total
 from bitmill.layouts import pack, unpack
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Field, Scheme
+from bitmill.schemes import Affine, Field, Scheme
 
 scheme_of = affine.scheme_of
 
@@ -74,14 +75,25 @@ def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
     return total(tensors(scheme, shape))
 
 
-def encode(q: QTensor) -> dict[str, Array]:
-    """The arrays that `tensors` lists, for one quantized weight."""
+def row_step(scheme: Scheme) -> int:
+    """The rows whose zero-points fill whole words.
+
+    >>> from bitmill import Affine
+    >>> [row_step(Affine(bits, symmetric=False)) for bits in (8, 4, 3)], row_step(Affine(3))
+    ([4, 8, 32], 1)
+    """
+    assert isinstance(scheme, Affine)  # as `why_not` asks for
+    return 1 if scheme.symmetric else 32 // math.gcd(32, scheme.bits)
+
+
+def encode(q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]:
+    """The arrays that `tensors` lists, for one quantized weight or a piece of one of this shape."""
     bits = affine.checked(q.scheme, q.shape, why_not).bits
     words = q.packed if bits < 8 else pack(q.codes, bits)
     arrays = {
         "weight_packed": words.view(np.int32),
         "weight_scale": q.scale,
-        "weight_shape": np.array(q.shape, np.int64),
+        "weight_shape": np.array(shape or q.shape, np.int64),
     }
     if q.zero_point is not None:
         streams = pack(q.zero_point.swapaxes(-1, -2), bits).swapaxes(-1, -2)

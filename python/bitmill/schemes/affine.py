@@ -15,12 +15,13 @@ from bitmill import _check, kernels, layouts
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill._results import AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
-from bitmill.clip import Clip, MinMax, ranges
+from bitmill.clip import Clip, MinMax, merge, ranges
 from bitmill.clip import resolve as resolve_clip
-from bitmill.grid import Axis, CodeRange, Grid, View, code_range, rows_of
+from bitmill.grid import Axis, CodeRange, Grid, View, channel_axis, code_range, rows_of
 from bitmill.grid import view as view_of
 from bitmill.schemes import counts
-from bitmill.schemes.base import Encoded, Field, register
+from bitmill.schemes.base import Cut, Encoded, Field, register
+from bitmill.schemes.overflow import overflow_error
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
 
@@ -150,25 +151,49 @@ class Affine:
 
     # What the scheme does
 
+    def cut(self, shape: tuple[int, ...]) -> Cut:
+        """Between rows; if channels run along an axis that is not the last, along the first one.
+
+        >>> Affine(4).cut((8, 64, 32)), Affine(8, axis=None).cut((64, 32))
+        (Cut(axis=1, shared=False), Cut(axis=0, shared=True))
+        """
+        last = len(shape) - 1
+        axis = last if self.axis in ("row", None) else channel_axis(self.axis, len(shape))
+        shared = self.axis is None or (self.axis != "row" and axis > 0)
+        if last == 0 or (shared and not self._clip.by_ranges):
+            return Cut(None)
+        return Cut(last - 1 if axis == last else 0, shared)
+
+    def scan(self, x: Array, seen: Range | None = None, *, num_threads: int | None = None) -> Range:
+        """Ranges of all groups. Raises ValueError for NaN and infinity."""
+        found = ranges(x, self.view(x.shape), num_threads=num_threads)
+        if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
+            raise _check.nonfinite_error(x)
+        return found if seen is None else merge(seen, found)
+
     def fit(self, x: Array, *, num_threads: int | None = None) -> AffineParams:
         """Scale, and zero-point or offset, of every group of `x`, in their shape beside the tensor.
 
         Raises ValueError for NaN and infinity, and for a scale or offset that overflows its dtype.
         """
-        view = self.view(x.shape)
-        made = resolve_clip(self.clip).fit(x, view, self.grid, num_threads=num_threads)
+        made = self._clip.fit(x, self.view(x.shape), self.grid, num_threads=num_threads)
         if made.overflowed:
-            raise _overflow_error(self, x)
+            raise overflow_error(self, ranges(x, self.view(x.shape), num_threads=num_threads))
         return made
 
     def encode(
-        self, x: Array, params: AffineParams, *, num_threads: int | None = None
+        self,
+        x: Array,
+        params: AffineParams,
+        seen: Range | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> dict[str, Array]:
         """The arrays of `layout` for a finite `x` under these parameters."""
         view = self.view(x.shape)
         divisor = params.scale
         if self.offset:
-            divisor = _divisor(ranges(x, view, num_threads=num_threads), divisor)
+            divisor = _divisor(seen or ranges(x, view, num_threads=num_threads), divisor)
         given = each_param(view.spread, (divisor, params.zero_point, params.offset))
         qmin, qmax = self.code_range
         options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
@@ -180,14 +205,16 @@ class Affine:
             codes = layouts.pack(codes.reshape(x.shape), self.bits, num_threads=num_threads)
         return self._arrays(x.shape, codes, *params[:3])
 
-    def quantize(self, x: Array, *, num_threads: int | None = None) -> Encoded:
+    def quantize(
+        self, x: Array, seen: Range | None = None, *, num_threads: int | None = None
+    ) -> Encoded:
         """`fit`, then `encode`; in one pass over memory where groups lie along rows."""
         view = self.view(x.shape)
         group = view.group_size or view.matrix[1]
         if self.clip == MinMax() and view.whole_rows and group <= _FUSED:
             return self._quantize_fused(x, view, num_threads)
-        params = self.fit(x, num_threads=num_threads)
-        arrays = self.encode(x, params, num_threads=num_threads)
+        params = self.fit(x, num_threads=num_threads) if seen is None else self._fit_ranges(seen, x)
+        arrays = self.encode(x, params, seen, num_threads=num_threads)
         return Encoded(arrays, _health(params.underflowed))
 
     def decode(
@@ -234,11 +261,16 @@ class Affine:
         )
 
     def health(
-        self, x: Array, arrays: Mapping[str, Array], *, num_threads: int | None = None
+        self,
+        x: Array,
+        arrays: Mapping[str, Array],
+        seen: Range | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> dict[str, int]:
         """Counts of groups of zeros, of values beyond the last code, and of negative scales."""
         view, params = self.view(x.shape), self.params(arrays, x.shape)
-        seen = ranges(x, view, num_threads=num_threads)
+        seen = seen or ranges(x, view, num_threads=num_threads)
         divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
         clipped = 0
         if counts.may_clip(seen, divided_by, self.code_range):
@@ -249,6 +281,17 @@ class Affine:
             "clipped": clipped,
             "negative_scales": int(np.count_nonzero(params[0] < 0)),
         }
+
+    @property
+    def _clip(self) -> Clip:
+        return resolve_clip(self.clip)
+
+    def _fit_ranges(self, seen: Range, x: Array) -> AffineParams:
+        """`fit` by the ranges of a whole tensor, of which `x` is a piece."""
+        made = self._clip.fit_ranges(seen, self.view(x.shape), self.grid)
+        if made.overflowed:
+            raise overflow_error(self, seen)
+        return made
 
     def _quantize_fused(self, x: Array, view: View, num_threads: int | None) -> Encoded:
         made = kernels.affine_quantize(
@@ -261,7 +304,7 @@ class Affine:
         if made.nonfinite:
             raise _check.nonfinite_error(x)
         if made.overflowed:
-            raise _overflow_error(self, x)
+            raise overflow_error(self, ranges(x, view, num_threads=num_threads))
         return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
 
     def _arrays(
@@ -356,30 +399,3 @@ def _given(scheme: Affine) -> dict[str, Any]:
 
 def _health(underflowed: int) -> dict[str, int]:
     return {"underflowed": underflowed} if underflowed else {}
-
-
-def _overflow_error(scheme: Affine, x: Array) -> ValueError:
-    """Names the first group whose scale or offset is not finite in its storage dtype."""
-    found = ranges(x, scheme.view(x.shape))
-    lo, hi = (r.reshape(1, -1) for r in found)
-
-    def overflows(part: slice, scales: str) -> bool:
-        grid = scheme.grid._replace(scales=scales)._asdict()
-        both = (np.ascontiguousarray(r[:, part]) for r in (lo, hi))
-        return kernels.affine_params(*both, **grid).overflowed > 0
-
-    start, stop = 0, lo.size  # the first one lies between them
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        if overflows(slice(start, middle), scheme.scales):
-            stop = middle
-        else:
-            start = middle
-    index = tuple(int(i) for i in np.unravel_index(start, found.min.shape))
-    low, high = float(lo[0, start]), float(hi[0, start])
-    wider = [repr(s) for s in ("float32", "bfloat16") if not overflows(slice(start, stop), s)]
-    return ValueError(
-        f"x: group {index} spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose "
-        f"{scheme.bits}-bit scale{' or offset' if scheme.offset else ''} overflows "
-        f"{scheme.scales}: " + (f"use scales={' or '.join(wider)}" if wider else "scale or clip x")
-    )

@@ -18,6 +18,18 @@ class Field(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Cut(NamedTuple):
+    """How a tensor can be quantized in pieces: ranges of indices along one axis.
+
+    The arrays of the pieces, one after the other along that axis, are those of the whole.
+    """
+
+    axis: int | None
+    """The innermost axis that may be cut (then any axis before it may be); None if none may."""
+    shared: bool = False
+    """Whether values of several pieces share parameters: then all must be seen by `scan` first."""
+
+
 class Encoded(NamedTuple):
     """The arrays of a quantized tensor, named as in `layout`, and counts of what happened."""
 
@@ -31,8 +43,14 @@ class Scheme(Protocol):
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
 
-    def quantize(self, x: Array, *, num_threads: int | None = None) -> Encoded:
-        """Fit and encode `x`, a C-contiguous float array."""
+    def cut(self, shape: tuple[int, ...]) -> Cut:
+        """Where a tensor of this shape may be cut."""
+
+    def scan(self, x: Array, seen: Any = None, *, num_threads: int | None = None) -> Any:
+        """What the parameters depend on, of a piece `x` and of those that `seen` is about."""
+
+    def quantize(self, x: Array, seen: Any = None, *, num_threads: int | None = None) -> Encoded:
+        """Fit and encode `x`, a C-contiguous float array, or the piece of one that was scanned."""
 
     def decode(
         self,
@@ -52,7 +70,12 @@ class Scheme(Protocol):
         """The integer codes, unpacked."""
 
     def health(
-        self, x: Array, arrays: Mapping[str, Array], *, num_threads: int | None = None
+        self,
+        x: Array,
+        arrays: Mapping[str, Array],
+        seen: Any = None,
+        *,
+        num_threads: int | None = None,
     ) -> dict[str, int]:
         """Counts of what deserves a look in the finished tensor, beside those of `quantize`."""
 
