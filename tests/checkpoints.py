@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from bitmill.checkpoint.read import Checkpoint, read_tensor
+from bitmill.checkpoint.data import read_tensor
+from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.write import write_tensors
 
 CONFIG = {"model_type": "llama", "dtype": "bfloat16", "hidden_size": 256}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bitmill.checkpoint import CheckpointError, open_checkpoint
-from bitmill.checkpoint.read import INDEX, WEIGHTS, read_bytes
+from bitmill.checkpoint.data import read_bytes
+from bitmill.checkpoint.read import INDEX, WEIGHTS
 from bitmill.checkpoint.write import write_tensors
 from checkpoints import arrays, llama, make, weight
 
@@ -57,12 +58,14 @@ def test_shards_may_be_links_as_in_the_cache_of_the_hub(tmp_path: Path) -> None:
     assert arrays(open_checkpoint(folder)).keys() == llama().keys()
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, "config.json", INDEX, "other.safetensors", "shard"])
+@pytest.mark.parametrize(
+    "name", [WEIGHTS, "config.json", INDEX, "other.safetensors", "shard.safetensors"]
+)
 def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path / "m", llama())
     if name != "config.json":
         (folder / WEIGHTS).unlink()
-    if name == "shard":
+    if name == "shard.safetensors":
         (folder / INDEX).write_text(json.dumps({"weight_map": {"t": name}}))
     os.mkfifo(tmp_path / "pipe")
     (folder / name).unlink(missing_ok=True)

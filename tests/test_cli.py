@@ -16,6 +16,7 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, open_checkpoint
+from bitmill.checkpoint.target import WORK
 from bitmill.cli import demo, quantize
 from checkpoints import llama, make, weight
 from commands import run
@@ -164,14 +165,13 @@ def test_bad_source_target_or_data_is_exit_code_1_and_one_line(
 def test_overwrite_replaces_the_target_and_says_what_it_replaced(
     src: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sharded = make(tmp_path / "sharded", llama(), shards=2)
-    assert run("quantize", sharded, tmp_path / "dst") == 0
+    assert run("quantize", src, tmp_path / "dst", "--max-shard-size", "110kB") == 0
     assert run("quantize", src, tmp_path / "dst", "--bits", "2") == 1
     assert "replaced" not in capsys.readouterr().out
     assert run("quantize", src, tmp_path / "dst", "--bits", "2", "--overwrite") == 0
     assert weights_of(tmp_path / "dst")["num_bits"] == 2
     out = capsys.readouterr().out
-    assert "replaced: bitmill_report.json, config.json\n" in out
+    assert "replaced: bitmill_report.json, bitmill_manifest.json, config.json\n" in out
     shards = ", ".join(f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
     assert f"removed: {shards}, model.safetensors.index.json\n" in out
 
@@ -300,7 +300,7 @@ def test_bar_on_a_terminal_names_tensor_speed_and_time_left(
     assert re.search(r"model\.norm\.weight .*100%.* (bytes|.B)/s .*0:00:00", shown)
 
 
-def test_ctrl_c_is_exit_code_130_and_leaves_nothing(
+def test_ctrl_c_is_exit_code_130_and_leaves_what_can_be_continued(
     src: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -311,11 +311,13 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(
 
     monkeypatch.setattr(quantize.ProgressDisplay, "__call__", interrupt)
     assert run("quantize", src, tmp_path / "dst") == 130
-    assert capsys.readouterr().err == "bitmill: interrupted\n"
-    assert not (tmp_path / "dst").exists()
+    assert capsys.readouterr().err == "bitmill: interrupted; the same command continues\n"
+    assert os.listdir(tmp_path / "dst") == [WORK]
 
 
-def test_sigterm_is_exit_code_143_and_leaves_nothing(src: Path, tmp_path: Path) -> None:
+def test_sigterm_is_exit_code_143_and_leaves_what_can_be_continued(
+    src: Path, tmp_path: Path
+) -> None:
     code = """
 import os, signal, sys
 from bitmill.cli import main, quantize
@@ -324,8 +326,9 @@ sys.exit(main(sys.argv[1:]))
 """
     command = [sys.executable, "-c", code, "quantize", src, tmp_path / "dst"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (143, "bitmill: terminated\n")
-    assert not (tmp_path / "dst").exists()
+    said = "bitmill: terminated; the same command continues\n"
+    assert (done.returncode, done.stderr) == (143, said)
+    assert os.listdir(tmp_path / "dst") == [WORK]
 
 
 def test_ctrl_c_is_heeded_while_the_command_is_imported() -> None:
@@ -340,7 +343,8 @@ def test_closed_streams_do_not_stop_the_work(src: Path, tmp_path: Path, closed: 
     done = process("quantize", src, tmp_path / "dst", shell=f'exec "$@" {closed}')
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert len(open_checkpoint(tmp_path / "dst").files) == 1
-    assert process("quantize", src, tmp_path / "dst", shell=f'exec "$@" {closed}').returncode == 1
+    assert process("quantize", src, tmp_path / "no", shell=f'exec "$@" {closed}').returncode == 0
+    assert process("quantize", src, src, shell=f'exec "$@" {closed}').returncode == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
@@ -406,8 +410,8 @@ def test_demo_keeps_both_checkpoints_if_asked(
     assert "read back: all 28 quantized tensors are those of bitmill.quantize, bit for bit" in out
     assert "GB/s" in out
     assert f"kept: {tmp_path / 'kept'}" in out
-    for name in ("llama-bf16", "llama-W4A16"):
-        assert len(open_checkpoint(tmp_path / "kept" / name).files) == 2
+    for name, count in (("llama-bf16", 2), ("llama-W4A16", 1)):
+        assert len(open_checkpoint(tmp_path / "kept" / name).files) == count
     assert run("demo", "--keep", tmp_path / "kept") == 1
 
 

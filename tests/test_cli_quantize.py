@@ -108,7 +108,7 @@ def test_plan_that_cannot_be_taken_is_one_line(
         (["dst", "--dry-run"], "--dry-run takes no DST"),
         ([], "DST, the folder to write, is missing"),
         (["--plan", "p"], "DST, the folder to write, is missing"),
-        (["--dry-run", "--overwrite"], "--overwrite goes with writing, not with --dry-run"),
+        (["--dry-run", "--overwrite"], "--overwrite: goes with writing, not with --dry-run"),
         (["dst", "--plan", ""], "argument --plan: is empty"),
         (["dst", "--rules", ""], "argument --rules: is empty"),
         (
@@ -280,6 +280,7 @@ def test_json_is_the_report_and_the_time(
     assert run("quantize", src, tmp_path / "dst", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said.pop("seconds") > 0
+    assert said.pop("unchanged") is False
     assert said == json.loads((tmp_path / "dst" / "bitmill_report.json").read_text())
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import Health
-from bitmill.checkpoint import job as jobs
+from bitmill.checkpoint import Health, pieces
 from bitmill.schemes import counts
 from checkpoints import make, weight
 
@@ -263,7 +262,7 @@ def test_blocks_of_a_kept_tensor_are_all_counted(
 ) -> None:
     x = weight(1000, dtype=np.float64)
     x[::10] = np.nan
-    monkeypatch.setattr(jobs, "COPY_BLOCK", 64)
+    monkeypatch.setattr(pieces, "PIECE", 64)
     src = make(tmp_path / "src", {"norm.weight": x, "a.weight": weight(4, 64)})
     report = bm.quantize_checkpoint(src, tmp_path / "dst", bm.Affine(8))
     assert [tensor.health.nonfinite for tensor in report.kept] == [100]

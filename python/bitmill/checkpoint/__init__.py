@@ -7,14 +7,16 @@ alone what becomes of each tensor; `plan` holds the decision, `output` the files
 `compare` look at what is there.
 """
 
-from bitmill.checkpoint.convert import Progress, quantize_checkpoint
+from bitmill.checkpoint.convert import quantize_checkpoint
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.loaded import LoadedCheckpoint, load_checkpoint
 from bitmill.checkpoint.plan import Plan, PlannedTensor, read_plan
 from bitmill.checkpoint.planner import plan_checkpoint
-from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
+from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.report import Health, Report, TensorReport, read_report
 from bitmill.checkpoint.rules import read_rules
+from bitmill.checkpoint.run import Progress
 from bitmill.checkpoint.store import load, save
 from bitmill.formats import LayerScheme
 

@@ -1,33 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""Quantize a checkpoint: read, quantize and write one tensor at a time."""
+"""Quantize a checkpoint: in bounded memory, so that a broken run can be continued."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
 
+from bitmill import _check
 from bitmill._threads import resolve
-from bitmill.checkpoint.copy import copy_others
-from bitmill.checkpoint.job import Job, run_job
-from bitmill.checkpoint.output import Output, lay_out
+from bitmill.checkpoint.conversion import Conversion
+from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.paths import given_path
+from bitmill.checkpoint.pieces import cost, cut
 from bitmill.checkpoint.plan import Plan
 from bitmill.checkpoint.planner import check_plan, plan_checkpoint
+from bitmill.checkpoint.pool import Pool
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
-from bitmill.checkpoint.report import REPORT, Report, TensorReport
+from bitmill.checkpoint.report import Report
 from bitmill.checkpoint.rules import Rules
-from bitmill.checkpoint.write import TargetFolder, create, json_text, write_file
+from bitmill.checkpoint.run import Progress
+from bitmill.checkpoint.sizes import parse_size
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Handed to the `progress` callable each time a tensor is finished."""
-
-    tensor: str
-    bytes_done: int
-    bytes_total: int
+ON_NONFINITE = ("error", "keep")
+MAX_MEMORY = "1GiB"
 
 
 def quantize_checkpoint(
@@ -35,90 +34,85 @@ def quantize_checkpoint(
     dst: str | os.PathLike[str],
     plan: Plan | Rules,
     *,
+    max_memory: int | str = MAX_MEMORY,
+    max_shard_size: int | str | None = None,
     num_threads: int | None = None,
+    executor: Executor | None = None,
     progress: Callable[[Progress], object] | None = None,
     overwrite: bool = False,
+    on_nonfinite: str = "error",
 ) -> Report:
     """Write the checkpoint `src`, quantized by `plan`, into the folder `dst`.
 
     `plan` is what `plan_checkpoint` returned for `src` or `read_plan` read, or the rules for it.
     The target is a compressed-tensors checkpoint, or one of bitmill's own if the plan says so: with
-    shards named as in the source, every tensor that the plan keeps unchanged, a `config.json` with
-    the `quantization_config`, copies of all other files but weights of other kinds, and the report
-    in `bitmill_report.json`. It appears when it is complete, and holds no times, hosts or paths.
-    `progress` is called with a `Progress` after each tensor.
+    every tensor that the plan keeps unchanged, a `config.json` with the `quantization_config`,
+    copies of all other files but weights of other kinds, the report in `bitmill_report.json`, and
+    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan and
+    the version of bitmill alone.
 
-    With `overwrite`, new files replace old ones of their names, and the weights of the checkpoint
-    that was in `dst` go: `model.safetensors`, the index and what it names. What is returned lists
-    them.
+    Files get their names when all of them are complete and on the disk. Until then they lie in
+    `dst/.bitmill`, where a run that was killed, or failed, has left what it had done: the same call
+    goes on from there, and gives the bytes of an unbroken run. Where the source, the plan or the
+    version has changed since, tensors that are not affected are reused, the others are not. If
+    `dst` is finished and just what this call would make of this source, nothing is done but to
+    compare (the report says `unchanged`).
 
-    Raises CheckpointError naming file and tensor (also for NaN and infinities in the data),
-    FileExistsError if `dst` holds something and `overwrite` is false, and OSError.
+    Parameters
+    ----------
+    max_memory
+        Bytes (or "256MiB") that the pieces of tensors in memory may take together. Tensors may be
+        larger. The least that a checkpoint needs is some 30 MiB, or one row of its widest tensor.
+    max_shard_size
+        Bytes (or "5GB") of a file of weights, unless one tensor takes more; default: as planned.
+    num_threads
+        Threads that compute. With `executor`, those of each piece; 1 by default there.
+    executor
+        A `concurrent.futures.Executor` whose workers see the same files under the same paths: they
+        read, quantize and write the pieces.
+    progress
+        Called with a `Progress` after each piece.
+    overwrite
+        Replace files of the same names, and remove the weights of the checkpoint that was in `dst`:
+        `model.safetensors`, the index and what it names. The report lists them.
+    on_nonfinite
+        What to do with a weight that holds NaN or infinities: "error", or "keep" it as it is.
+
+    Raises CheckpointError naming file and tensor, also if another process writes to `dst`;
+    FileExistsError if `dst` holds something else and `overwrite` is false; and OSError.
     """
     start = time.perf_counter()
-    resolve(num_threads)  # a wrong number is an error of the call, not of its first tensor
-    path = given_path(dst, "dst")
-    source = open_checkpoint(src)
+    threads = resolve(num_threads)  # a wrong number is an error of the call, not of a piece
+    limit = parse_size(max_memory, "max_memory")
+    _check.choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
+    path, source = given_path(dst, "dst"), open_checkpoint(src)
     plan = check_plan(source, plan) if isinstance(plan, Plan) else plan_checkpoint(source, plan)
-    output = lay_out(source, plan)
-    inputs = [source.folder / name for name in source.files]
-    if not source.is_file:
-        inputs.append(source.folder)
-    with TargetFolder(path, inputs, overwrite=overwrite) as target:
-        jobs = _stage_weights(source, output, target, num_threads)
-        not_copied = () if source.is_file else copy_others(source, target)
-        report_file = target.stage(REPORT)
-        for name, text in output.texts.items():  # named last: without them it is no checkpoint yet
-            target.stage_bytes(name, text)
-        report = Report(
-            tuple(_run(jobs, plan.bytes_before, progress)),
-            bytes_before=sum(header.nbytes for header in source.files.values()),
-            bytes_after=sum(file.nbytes for file in output.weights.values()),
-            notes=tuple(plan.notes()),
-            not_copied=not_copied,
+    if max_shard_size is not None:
+        plan = replace(plan, max_shard_size=parse_size(max_shard_size, "max_shard_size"))
+    if executor is not None:  # its workers may be at home in other folders
+        path, source = _absolute(path), replace(source, folder=_absolute(source.folder))
+    conversion = Conversion(source, path, plan, overwrite, keep_nonfinite=on_nonfinite == "keep")
+    with Pool(executor, threads, _pieces_at_once(source, plan, limit)) as pool:
+        report = conversion.finished(pool)
+        if report is None:
+            kernel_threads = threads if executor and num_threads else 1
+            report = conversion.run(pool, kernel_threads, progress)
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _pieces_at_once(source: Checkpoint, plan: Plan, max_memory: int) -> int:
+    """How many pieces of any tensors memory has room for."""
+    costs = {tensor.name: cost(tensor, cut(tensor)[0]) for tensor in plan.tensors}
+    largest = max(costs, key=lambda name: costs[name], default=None)
+    if largest is None:
+        return 1
+    if costs[largest] > max_memory:
+        raise CheckpointError(
+            f"{source.where}: max_memory={max_memory} is too little: a piece of tensor {largest!r} "
+            f"takes {costs[largest]} bytes"
         )
-        write_file(report_file, json_text(report.to_dict()))
-        target.commit()
-    return replace(
-        report,
-        replaced=tuple(target.replaced),
-        removed=tuple(target.removed),
-        seconds=time.perf_counter() - start,
-    )
-
-
-def _run(
-    jobs: list[Job], bytes_total: int, progress: Callable[[Progress], object] | None
-) -> list[TensorReport]:
-    """Do the jobs, one after the other."""
-    reports = []
-    done = 0
-    for job in jobs:
-        report = run_job(job)
-        reports.append(report)
-        done += report.bytes_before
-        if progress is not None:
-            progress(Progress(report.name, done, bytes_total))
-    return reports
-
-
-def _stage_weights(
-    source: Checkpoint,
-    output: Output,
-    target: TargetFolder,
-    num_threads: int | None,
-) -> list[Job]:
-    """Create the weight files with their headers: the jobs that fill them.
-
-    Every size follows from the plan, so headers come before data, and data go to known places.
-    """
-    infos = {info.name: info for _, info in source.tensors()}
-    jobs: list[Job] = []
-    for name, file in output.weights.items():
-        temporary = target.stage(name)
-        create(temporary, file.head, file.nbytes)
-        for tensor in file.tensors:
-            places = tuple(file.places[spec.name] for spec in tensor.stored)
-            path = source.folder / tensor.file
-            jobs.append(Job(tensor, infos[tensor.name], path, temporary, places, num_threads))
-    return jobs
+    return max_memory // max(1, costs[largest])

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from bitmill.checkpoint.manifest import MANIFEST
 from bitmill.checkpoint.paths import failing_at
 from bitmill.checkpoint.read import CONFIG, INDEX, Checkpoint
 from bitmill.checkpoint.report import REPORT
-from bitmill.checkpoint.write import TargetFolder
+from bitmill.checkpoint.target import WORK
 
 # The same weights in another container, float ones among them: they would outweigh the result.
 _OTHER_WEIGHTS = (
@@ -19,30 +22,52 @@ _OTHER_WEIGHTS = (
     *(".gguf", ".ggml", ".onnx", ".onnx_data", ".onnx.data", ".h5", ".h5.index.json"),
     *(".msgpack", ".msgpack.index.json", ".tflite", ".ot", ".npz"),
 )
-_NOT_CONTENT = (".git", ".hg", ".svn", ".cache", "__pycache__")  # version control and caches
+_NOT_CONTENT = (".git", ".hg", ".svn", ".cache", "__pycache__", WORK)  # version control and caches
 
 
-def copy_others(source: Checkpoint, target: TargetFolder) -> tuple[str, ...]:
-    """Stage copies of the source folder's other files, subfolders too; the names left out.
+@dataclass(frozen=True, slots=True)
+class OtherFiles:
+    """Names in the source folder."""
+
+    copied: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def other_files(source: Checkpoint) -> OtherFiles:
+    """The source folder's other files, subfolders too; nothing if the source is one file.
 
     Left out are weights of other kinds or that the checkpoint does not use, folders of version
-    control and caches, and what is no file.
+    control and caches, what is no file, and what bitmill itself writes.
     """
-    left_out = []
+    if source.is_file:
+        return OtherFiles()
+    copied, left_out = [], []
     for path in _others(source):
         name = path.relative_to(source.folder).as_posix()
         if path.name in _NOT_CONTENT or path.name.endswith(_OTHER_WEIGHTS) or not path.is_file():
             left_out.append(name)
-            continue
-        temporary = target.stage(name)
-        with failing_at(temporary):
-            shutil.copyfile(path, temporary)
-    return tuple(left_out)
+        else:
+            copied.append(name)
+    return OtherFiles(tuple(copied), tuple(left_out))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file; its times and rights are not content."""
+    with failing_at(target):
+        shutil.copyfile(source, target)
+
+
+def differ(source: Path, target: Path) -> bool:
+    """Whether a file has another content than its copy, or has none."""
+    try:
+        return not filecmp.cmp(source, target, shallow=False)
+    except FileNotFoundError:
+        return True
 
 
 def _others(source: Checkpoint) -> Iterator[Path]:
     """The paths of the folder but the checkpoint's own, in order; of folders, those left closed."""
-    own = {source.folder / name for name in (*source.files, CONFIG, INDEX, REPORT)}
+    own = {source.folder / name for name in (*source.files, CONFIG, INDEX, REPORT, MANIFEST)}
     for folder, subfolders, names in os.walk(source.folder, onerror=_fail):
         closed = [  # os.walk does not follow links to folders
             name

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.patterns import weight_of
-from bitmill.checkpoint.read import Checkpoint, read_tensor
+from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.store import descriptions_in
 from bitmill.formats import (
     BY_NAME,

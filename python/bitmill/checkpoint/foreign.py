@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.find import Place
 from bitmill.checkpoint.header import TensorInfo, parse_json
-from bitmill.checkpoint.read import read_tensor
 from bitmill.formats import pack_quantized
 from bitmill.formats.compressed_tensors import METHOD
 

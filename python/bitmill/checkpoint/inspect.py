@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from bitmill._dtypes import FLOATS, Array
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.find import Place, Stored, find_stored, quantization_of
 from bitmill.checkpoint.foreign import recognize
 from bitmill.checkpoint.gguf import MAGIC, TYPES, read_gguf
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
-from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
+from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.formats import NATIVE
 from bitmill.formats.compressed_tensors import METHOD
 from bitmill.metrics import count_nonfinite

@@ -1,85 +1,225 @@
 # SPDX-License-Identifier: MIT
-"""One tensor's way from file to file: read, quantize or copy, write, and say what happened."""
+"""One piece's way from file to file: read, quantize, measure, digest, write.
+
+Functions of paths and places, no arrays but the ranges of a scan, so that they can be sent to
+another process or machine that sees the same files.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from bitmill._dtypes import FLOATS, dtype
+import numpy as np
+
+from bitmill import kernels
+from bitmill._check import NonfiniteError
+from bitmill._dtypes import FLOATS, Array, dtype
+from bitmill._results import ErrorSums
+from bitmill.checkpoint.data import Buffers, read_bytes, write_at
+from bitmill.checkpoint.digest import digest
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.header import TensorInfo
-from bitmill.checkpoint.plan import PlannedTensor
-from bitmill.checkpoint.read import read_bytes, read_tensor
-from bitmill.checkpoint.report import Health, TensorReport
-from bitmill.checkpoint.write import write_at
+from bitmill.checkpoint.paths import Stamp
+from bitmill.checkpoint.pieces import Slot
 from bitmill.formats import BY_NAME, LayerScheme
-from bitmill.metrics import Metrics, count_nonfinite, metrics
-from bitmill.quantize import quantize
+from bitmill.grid import rows_of
+from bitmill.metrics import count_nonfinite
+from bitmill.qtensor import QTensor
+from bitmill.schemes import Scheme
+from bitmill.schemes.counts import PER_GROUP
+from bitmill.schemes.overflow import ScaleOverflowError
 
-COPY_BLOCK = 1 << 24
-"""Bytes of a kept tensor that are in memory at a time."""
+_PER_GROUP = ("underflowed_scales", *PER_GROUP)
+_buffers = Buffers()
+
+
+class Input(NamedTuple):
+    """Bytes of a file of the source."""
+
+    path: Path
+    stamp: Stamp
+    begin: int
+    nbytes: int
+
+    def read(self) -> Array:
+        """The bytes, in a buffer of this thread. CheckpointError if the file has changed."""
+        out = _buffers.take("input", self.nbytes)
+        return read_bytes(self.path, self.begin, self.nbytes, out=out, stamp=self.stamp)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Paths and places, no arrays, so that it can be sent."""
+class Found:
+    """An earlier run's work on a piece: where it lies, and the digest it had."""
 
-    planned: PlannedTensor
-    info: TensorInfo
-    source: Path
+    path: Path
+    slots: tuple[Slot, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is to be done."""
+
+    tensor: str
+    input: Input
+    dtype: str | None
+    """As NumPy calls it; None where it has no name for it."""
+    origin: tuple[int, ...]
+    shape: tuple[int, ...]
+    whole: tuple[int, ...]
+    """The shape of the tensor."""
+    layer: LayerScheme | None
     target: Path
-    places: tuple[TensorInfo, ...]
-    """Where in `target` its tensors go; one if it is kept."""
+    slots: tuple[Slot, ...]
+    found: Found | None
     num_threads: int | None
+    """Threads of the kernels."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no piece of the tensor comes before it."""
+        return not any(self.origin)
 
 
-def run_job(job: Job) -> TensorReport:
-    """Do one tensor."""
-    layer = job.planned.layer
-    return _copy(job) if layer is None else _quantize(job, layer)
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a piece. Of a piece that was reused, only what it took."""
+
+    digest: str = ""
+    """Of the arrays that were written."""
+    source_digest: str = ""
+    """Of what was read."""
+    sums: ErrorSums | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of `Health`."""
+    reused: bool = False
+    """It was as found."""
+    refused: bool = False
+    """It holds values that cannot be quantized; nothing was written."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went."""
 
 
-def _copy(job: Job) -> TensorReport:
-    (place,) = job.places
-    nonfinite = 0
-    for done in range(0, job.info.nbytes, COPY_BLOCK):
-        count = min(COPY_BLOCK, job.info.nbytes - done)
-        block = read_bytes(job.source, job.info.begin + done, count)
-        write_at(job.target, place.begin + done, block)
-        if job.info.numpy in FLOATS:
-            nonfinite += count_nonfinite(block.view(dtype(job.info.numpy)))
-    return _report(job.planned, None, nonfinite=nonfinite)
+def scan_piece(piece: Piece, gate: AbstractContextManager[Any] | None = None) -> Any:
+    """What the scheme must know of a piece before it can encode any; None if it is refused."""
+    assert piece.layer is not None
+    x = _read(piece)
+    with gate or nullcontext():
+        try:
+            return piece.layer.weights.scan(x, num_threads=piece.num_threads)
+        except NonfiniteError:
+            return None
 
 
-def _quantize(job: Job, layer: LayerScheme) -> TensorReport:
-    planned = job.planned
-    x = read_tensor(job.source, job.info)
+def digest_input(given: Input, gate: AbstractContextManager[Any] | None = None) -> str:
+    """The digest of the input of a piece."""
+    return digest([given.read()])
+
+
+def run_piece(
+    piece: Piece, seen: Any = None, gate: AbstractContextManager[Any] | None = None
+) -> Done:
+    """Do one piece, or take what was found of it if that has its digest still.
+
+    `seen` is what `scan_piece` told of all pieces; `gate` lets as many compute as there are cores
+    to do it, while others read and write.
+    """
+    clock = _Clock()
+    if piece.found is not None and _reuse(piece, piece.found, clock):
+        return Done(reused=True, seconds=clock.seconds)
+    x = _read(piece)
+    clock.lap("reading")
+    with gate or nullcontext():
+        clock.lap("waiting")
+        try:
+            arrays, sums, counts = _work(piece, x, seen, clock)
+        except NonfiniteError:
+            return Done(refused=True, seconds=clock.seconds)
+    written, read = digest(arrays[slot.name] for slot in piece.slots), digest([x])
+    clock.lap("hashing")
+    write_at(piece.target, [(slot.begin, arrays[slot.name]) for slot in piece.slots])
+    clock.lap("writing")
+    return Done(written, read, sums, counts, seconds=clock.seconds)
+
+
+class _Clock:
+    """Wall time by what it was spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, what: str) -> None:
+        """What went by since the last call belongs to `what`."""
+        now = time.perf_counter()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - self._last
+        self._last = now
+
+
+def _read(piece: Piece) -> Array:
+    """The values of a piece, or its bytes if it is kept, in a buffer of this thread."""
+    data = piece.input.read()
+    if piece.layer is None or piece.dtype is None:
+        return data
+    return data.view(dtype(piece.dtype)).reshape(piece.shape)
+
+
+def _reuse(piece: Piece, found: Found, clock: _Clock) -> bool:
+    """Whether what was found is as it was; then it is where it belongs."""
+    sizes = [slot.nbytes for slot in found.slots]
+    out = _buffers.take("input", sum(sizes))
+    parts = np.split(out, np.cumsum(sizes)[:-1])
     try:
-        q = quantize(x, layer.weights, num_threads=job.num_threads)
-    except ValueError as error:
-        raise CheckpointError(f"{job.source}: tensor {planned.name!r}: {error}") from error
-    arrays = BY_NAME[layer.format].encode(q)
-    for place in job.places:
-        write_at(job.target, place.begin, arrays[place.name.removeprefix(f"{planned.module}.")])
-    return _report(
-        planned,
-        metrics(x, q, num_threads=job.num_threads),
-        underflowed_scales=q.health.get("underflowed", 0),
-        **layer.weights.health(x, q.arrays, num_threads=job.num_threads),
-    )
+        for slot, part in zip(found.slots, parts, strict=True):
+            read_bytes(found.path, slot.begin, slot.nbytes, out=part)
+    except (CheckpointError, FileNotFoundError):  # it is shorter, or gone
+        return False
+    clock.lap("reading")
+    same = digest(parts) == found.digest
+    clock.lap("hashing")
+    if same and (found.path, found.slots) != (piece.target, piece.slots):
+        begins = [slot.begin for slot in piece.slots]
+        write_at(piece.target, zip(begins, parts, strict=True))
+        clock.lap("writing")
+    return same
 
 
-def _report(planned: PlannedTensor, measured: Metrics | None, **counts: int) -> TensorReport:
-    """What became of a tensor, with its health."""
-    return TensorReport(
-        name=planned.name,
-        shape=planned.shape,
-        layer=planned.layer,
-        reason=planned.reason,
-        bytes_before=planned.bytes_before,
-        bytes_after=planned.bytes_after,
-        metrics=measured,
-        health=Health(**counts, fallbacks=int(planned.unsupported is not None)),
-        unsupported=planned.unsupported,
-    )
+def _work(
+    piece: Piece, x: Array, seen: Any, clock: _Clock
+) -> tuple[Mapping[str, Array], ErrorSums | None, dict[str, int]]:
+    """The arrays to write, the sums of errors of each row, and counts."""
+    if piece.layer is None:
+        counts = {}
+        if piece.dtype in FLOATS:
+            counts = {"nonfinite": count_nonfinite(x.view(dtype(piece.dtype)))}
+        clock.lap("measuring")
+        return {piece.tensor: x}, None, counts
+    scheme, threads = piece.layer.weights, piece.num_threads
+    try:
+        made = scheme.quantize(x, seen, num_threads=threads)
+    except ScaleOverflowError as error:
+        moved = error.moved(piece.origin) if seen is None else error
+        raise CheckpointError(f"{piece.input.path}: tensor {piece.tensor!r}: {moved}") from None
+    q = QTensor(scheme, x.shape, x.dtype.name, made.arrays)
+    arrays = BY_NAME[piece.layer.format].encode(q, piece.whole)
+    clock.lap("quantizing")
+    sums = _error_sums(scheme, x, made.arrays, threads)
+    counts = {"underflowed_scales": made.health.get("underflowed", 0)}
+    counts |= scheme.health(x, made.arrays, seen, num_threads=threads)
+    if seen is not None and not piece.is_first:
+        counts = {name: n for name, n in counts.items() if name not in _PER_GROUP}
+    clock.lap("measuring")
+    return arrays, sums, counts
+
+
+def _error_sums(
+    scheme: Scheme, x: Array, arrays: Mapping[str, Array], num_threads: int | None
+) -> ErrorSums:
+    """Of each row of `x`, against what will be read back."""
+    out = _buffers.take("values", 4 * x.size).view(np.float32).reshape(x.shape)
+    scheme.decode(arrays, x.shape, "float32", out=out, num_threads=num_threads)
+    return kernels.error_sums(rows_of(x), rows_of(out), num_threads=num_threads)

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 
 from bitmill._dtypes import Array
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.find import Place, find_stored
-from bitmill.checkpoint.read import Checkpoint, open_checkpoint, read_tensor
+from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.qtensor import QTensor
 
 

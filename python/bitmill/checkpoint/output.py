@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitmill.checkpoint.header import TensorInfo, build_header
+from bitmill.checkpoint.header import Spec, TensorInfo, build_header
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS, Checkpoint
 from bitmill.checkpoint.write import json_text
+
+Shards = tuple[tuple[str, ...], ...]
+"""The names of the tensors of the source whose data go into each weight file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Output:
     weights: dict[str, WeightFile]
     texts: dict[str, bytes]
     """config.json, and the index if there is one."""
+    shards: Shards
 
     def sizes(self) -> dict[str, int]:
         """Name and size of every file."""
@@ -41,23 +47,58 @@ class Output:
         return sizes | {name: len(text) for name, text in self.texts.items()}
 
 
-def lay_out(source: Checkpoint, plan: Plan) -> Output:
-    """The files that `plan` makes of `source`. Every size is known before any data are read."""
-    tensors: dict[str, list[PlannedTensor]] = {file: [] for file in source.files}
-    for tensor in plan.tensors:
-        tensors[tensor.file].append(tensor)
+def deal(
+    tensors: Sequence[PlannedTensor], max_shard_size: int, metadata: Mapping[str, str]
+) -> Shards:
+    """The tensors in their order, in as few files of at most so many bytes as that order allows.
+
+    What stands for one tensor lies in one file, which is larger than the limit if that is.
+    """
+    shards: list[list[str]] = [[]]
+    head = 100 + len(json.dumps(metadata, ensure_ascii=False).encode())
+    size = head
+    for tensor in tensors:
+        nbytes = sum(spec.nbytes + _entry_size(spec) for spec in tensor.stored)
+        if shards[-1] and size + nbytes > max_shard_size:
+            shards.append([])
+            size = head
+        shards[-1].append(tensor.name)
+        size += nbytes
+    return tuple(map(tuple, shards))
+
+
+def lay_out(source: Checkpoint, plan: Plan, shards: Shards | None = None) -> Output:
+    """The files that `plan` makes of `source`. Every size is known before any data are read.
+
+    `shards` says which tensors lie together, if that was decided before.
+    """
+    tensors = {tensor.name: tensor for tensor in plan.tensors}
+    metadata = {"format": "pt"}
+    for header in source.files.values():
+        metadata |= header.metadata
+    if shards is None:
+        shards = deal(plan.tensors, plan.max_shard_size, metadata)
     weights = {}
-    for file, header in source.files.items():
-        specs = [spec for tensor in tensors[file] for spec in tensor.stored]
-        metadata = {"format": "pt", **header.metadata}
-        name = file if source.index or len(source.files) > 1 else WEIGHTS
-        weights[name] = WeightFile(tuple(tensors[file]), *build_header(specs, metadata))
+    for number, names in enumerate(shards, 1):
+        held = tuple(tensors[name] for name in names)
+        head, places = build_header([spec for t in held for spec in t.stored], metadata)
+        weights[_file_name(number, len(shards))] = WeightFile(held, head, places)
     texts = {}
-    if source.index or len(weights) > 1:
+    if len(weights) > 1:
         texts[INDEX] = json_text(_index(source, weights))
     config = {**source.config, "quantization_config": plan.quantization_config()}
     texts[CONFIG] = json_text(config)
-    return Output(weights, texts)
+    return Output(weights, texts, shards)
+
+
+def _file_name(number: int, count: int) -> str:
+    return WEIGHTS if count == 1 else f"model-{number:05}-of-{count:05}.safetensors"
+
+
+def _entry_size(spec: Spec) -> int:
+    """Bytes that a tensor takes in a header, at most."""
+    numbers = 21 * (len(spec.shape) + 2)
+    return len(json.dumps(spec.name, ensure_ascii=False).encode()) + numbers + 60
 
 
 def _index(source: Checkpoint, weights: dict[str, WeightFile]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from bitmill.checkpoint.errors import CheckpointError
 
@@ -17,6 +18,19 @@ def given_path(path: str | os.PathLike[str], name: str) -> Path:
     if not os.fspath(path):
         raise ValueError(f"{name} is empty; wanted a path ('.' for the current folder)")
     return Path(path)
+
+
+class Stamp(NamedTuple):
+    """What tells a file from what it was: a change of its content changes one of these."""
+
+    nbytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Stamp:
+        """The stamp of the file that was looked at."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def regular_file(path: Path) -> Path:

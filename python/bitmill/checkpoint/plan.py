@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bitmill.checkpoint.errors import CheckpointError
@@ -13,11 +13,13 @@ from bitmill.checkpoint.header import DTYPES, NAMES, Spec, TensorInfo, parse_jso
 from bitmill.checkpoint.ignored import ignore_list, spelling
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, module_of, why_not_linear
+from bitmill.checkpoint.sizes import parse_size
 from bitmill.checkpoint.write import json_text, replace_file, write_file
 from bitmill.formats import BY_NAME, LayerScheme, Method, Weight, layer_from_dict, method_of, native
 from bitmill.schemes import Scheme
 
 VERSION = 1
+MAX_SHARD_SIZE = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class PlannedTensor:
     """The rule that selected the tensor, or why it is kept."""
     unsupported: str | None = None
     """Why it does not get what the rule asked for, where that cannot be stored."""
+    nonfinite: bool = False
+    """Whether that is because of NaN or infinities that were found in it."""
 
     @property
     def scheme(self) -> Scheme | None:
@@ -87,6 +91,8 @@ class Plan:
     files: dict[str, int] = field(default_factory=dict)
     """The weight files, the index and the config.json of the target, with their exact sizes."""
     model: Model = field(default_factory=Model)
+    max_shard_size: int = MAX_SHARD_SIZE
+    """Bytes of a weight file, unless one tensor takes more."""
 
     @property
     def quantized(self) -> tuple[PlannedTensor, ...]:
@@ -119,6 +125,15 @@ class Plan:
             if tensor.layer is not None
         }
 
+    def keeping(self, names: Collection[str]) -> Plan:
+        """The plan that leaves these tensors as they are, because of what was found in them."""
+
+        def kept(tensor: PlannedTensor) -> PlannedTensor:
+            why = "NaN or infinite values"
+            return replace(tensor, layer=None, unsupported=why, nonfinite=True)
+
+        return replace(self, tensors=tuple(kept(t) if t.name in names else t for t in self.tensors))
+
     def quantization_config(self) -> dict[str, Any]:
         """What config.json will say about the target."""
         method, weights = self._method, self.weights
@@ -142,6 +157,7 @@ class Plan:
         """As JSON can hold it: what `read_plan` reads, and sizes for the reader."""
         return {
             "version": VERSION,
+            "max_shard_size": self.max_shard_size,
             "tensors": [tensor.to_dict() for tensor in self.tensors],
             "files": self.files,
             "notes": self.notes(),
@@ -179,7 +195,11 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
             name = entry.get("name", i) if isinstance(entry, Mapping) else i
             why = f"lacks {error}" if isinstance(error, KeyError) else error
             raise CheckpointError(f"{path}: tensor {name!r}: {why}") from None
-    return Plan(tuple(tensors))
+    try:
+        max_shard_size = parse_size(said.get("max_shard_size", MAX_SHARD_SIZE), "max_shard_size")
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return Plan(tuple(tensors), max_shard_size=max_shard_size)
 
 
 def _planned(said: Mapping[str, Any]) -> PlannedTensor:

@@ -16,9 +16,10 @@ from bitmill.checkpoint.fused import refuse_split
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.output import lay_out
 from bitmill.checkpoint.patterns import Model, model_of, module_of, why_not_linear
-from bitmill.checkpoint.plan import Plan, PlannedTensor
+from bitmill.checkpoint.plan import MAX_SHARD_SIZE, Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
+from bitmill.checkpoint.sizes import parse_size
 from bitmill.checkpoint.unsupported import refuse_unsupported, supported
 from bitmill.formats import method_of
 from bitmill.formats.compressed_tensors import LINEAR
@@ -36,6 +37,7 @@ def plan_checkpoint(
     scale_dtype: str | None = None,
     on_unsupported: str = "error",
     split_fused: bool = False,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
 ) -> Plan:
     """Decide what will become of every tensor of `src`, a path; no tensor data are read.
 
@@ -57,6 +59,9 @@ def plan_checkpoint(
     vLLM makes one layer of q/k/v, of gate/up, and of all experts: their parts must share one
     scheme, unless `split_fused`.
 
+    The target has files of at most `max_shard_size` (bytes, or "5GB"), however many the source has;
+    a tensor that takes more has a file of its own.
+
     Raises CheckpointError if the source is broken or quantized already, if a pattern matches
     nothing, for all tensors at once that the format cannot hold, or whose names in the target are
     those of others.
@@ -65,6 +70,7 @@ def plan_checkpoint(
     if scale_dtype is not None:
         _check.choice(scale_dtype, "scale_dtype", SCALE_DTYPES)
     _check.choice(on_unsupported, "on_unsupported", ON_UNSUPPORTED)
+    limit = parse_size(max_shard_size, "max_shard_size")
     _refuse_quantized(source)
     chosen = choose(rules, ignore=ignore, include=include)
     model = _model(source)
@@ -79,7 +85,8 @@ def plan_checkpoint(
         tensors.append(planned)
     if on_unsupported != "error":
         tensors = supported(tensors, model, fall_back=on_unsupported == "fallback")
-    return _checked(source, Plan(tuple(tensors), {}, model), split_fused=split_fused)
+    plan = Plan(tuple(tensors), {}, model, limit)
+    return _checked(source, plan, split_fused=split_fused)
 
 
 def check_plan(source: Checkpoint, plan: Plan) -> Plan:

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bitmill._dtypes import FLOATS, Array, dtype
-from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.header import Header, TensorInfo, parse_json, read_header
+from bitmill._dtypes import FLOATS
+from bitmill.checkpoint.errors import CheckpointError, shown
+from bitmill.checkpoint.header import MAX_HEADER, Header, TensorInfo, parse_json, read_header
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+_SUFFIX = ".safetensors"
+_MAX_NAME = 255
+"""Bytes in the name of a file, for all usual file systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +85,8 @@ def weight_files(folder: Path) -> set[str]:
     names = {WEIGHTS, INDEX}
     with suppress(CheckpointError):  # a broken index names nothing
         shards = _read_index(folder).get("weight_map", {}).values()
-        names.update(name for name in shards if name.endswith(".safetensors"))
+        names.update(shards)
     return {name for name in names if (folder / name).is_file() or (folder / name).is_symlink()}
-
-
-def read_bytes(path: Path, begin: int, nbytes: int) -> Array:
-    """`nbytes` bytes of the file, from byte `begin`, as uint8 in memory of our own.
-
-    Not a memory map: a file that shrinks under one kills the process. Each call has its own file
-    position, which os.pread would give too, but not on Windows.
-    """
-    out = np.empty(nbytes, np.uint8)
-    view = out.data
-    done = 0
-    with failing_at(path), open(path, "rb", buffering=0) as file:
-        file.seek(begin)
-        while done < nbytes:  # one read returns 2 GiB at most
-            count = file.readinto(view[done:])
-            if not count:
-                raise CheckpointError(f"{path}: ends at byte {begin + done} while being read")
-            done += count
-    return out
-
-
-def read_tensor(path: Path, info: TensorInfo) -> Array:
-    """The tensor at `info` in the file `path`; uint8 bytes where NumPy lacks its dtype."""
-    data = read_bytes(path, info.begin, info.nbytes)
-    return data if info.numpy is None else data.view(dtype(info.numpy)).reshape(info.shape)
 
 
 def _read_json(path: Path, *, allow_nan: bool = False) -> dict[str, Any]:
@@ -118,7 +94,10 @@ def _read_json(path: Path, *, allow_nan: bool = False) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     with failing_at(path):
-        return parse_json(path, regular_file(path).read_bytes(), allow_nan=allow_nan)
+        size = regular_file(path).stat().st_size
+        if size > MAX_HEADER:
+            raise CheckpointError(f"{path}: {size} bytes; JSON of at most {MAX_HEADER} is read")
+        return parse_json(path, path.read_bytes(), allow_nan=allow_nan)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -133,11 +112,27 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not shards:
         raise CheckpointError(f"{path}: 'weight_map' is empty: it names no tensor and no file")
     for tensor, name in shards.items():
-        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+        if not _is_plain(name):
             raise CheckpointError(
-                f"{path}: tensor {tensor!r}: {name!r} is not the plain name of a file"
+                f"{path}: tensor {shown(tensor)}: {shown(name)} is not the plain name of a "
+                f"{_SUFFIX} file"
             )
     return index
+
+
+def _is_plain(name: object) -> bool:
+    """Whether an index may name this file: one of the folder, that can hold nothing but weights.
+
+    With the suffix, no output can take the place of a config or a tokenizer; without control
+    characters, an error that names the file is one line.
+    """
+    return (
+        isinstance(name, str)
+        and name.endswith(_SUFFIX)
+        and name.isprintable()
+        and not set(name) & set("/\\")
+        and len(name.encode()) <= _MAX_NAME
+    )
 
 
 def _weight_files(folder: Path, index: dict[str, Any]) -> list[str]:
@@ -146,11 +141,14 @@ def _weight_files(folder: Path, index: dict[str, Any]) -> list[str]:
         names = sorted(set(index["weight_map"].values()))
         for name in names:
             if not (folder / name).exists():
-                raise CheckpointError(f"{folder / INDEX}: names {name!r}, which is not there")
+                raise CheckpointError(f"{folder / INDEX}: names {shown(name)}, which is not there")
         return names
     if os.path.lexists(folder / WEIGHTS):
         return [WEIGHTS]
-    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))
+    odd = [name for name in names if not _is_plain(name)]
+    if odd:
+        raise CheckpointError(f"{folder}: {shown(odd[0])} is not the plain name of a file")
     if not names:
         raise CheckpointError(
             f"{folder}: holds no *.safetensors file; other kinds of weights must be converted first"
@@ -165,7 +163,8 @@ def _check_shards(folder: Path, files: dict[str, Header], index: dict[str, Any])
         for tensor in header.tensors:
             if tensor in homes:
                 raise CheckpointError(
-                    f"{folder}: tensor {tensor!r} is in both {homes[tensor]!r} and {name!r}"
+                    f"{folder}: tensor {shown(tensor)} is in both {shown(homes[tensor])} and "
+                    f"{shown(name)}"
                 )
             homes[tensor] = name
     if not index:
@@ -174,6 +173,10 @@ def _check_shards(folder: Path, files: dict[str, Header], index: dict[str, Any])
     for tensor in sorted(listed.keys() | homes.keys()):
         if homes.get(tensor) != listed.get(tensor):
             raise CheckpointError(
-                f"{folder / INDEX}: tensor {tensor!r} is listed in "
-                f"{listed.get(tensor, 'no file')} but lies in {homes.get(tensor, 'no file')}"
+                f"{folder / INDEX}: tensor {shown(tensor)} is listed in "
+                f"{_home(listed, tensor)} but lies in {_home(homes, tensor)}"
             )
+
+
+def _home(homes: dict[str, str], tensor: str) -> str:
+    return shown(homes[tensor]) if tensor in homes else "no file"

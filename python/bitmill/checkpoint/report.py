@@ -116,6 +116,11 @@ class Report:
     and what killed runs had left."""
     seconds: float | None = None
     """How long it took."""
+    profile: dict[str, float] = field(default_factory=dict)
+    """Seconds of all threads by what they went to: reading, waiting (for a core), quantizing,
+    measuring, hashing, writing, syncing."""
+    unchanged: bool = False
+    """The target was finished before: nothing was done."""
 
     @property
     def quantized(self) -> tuple[TensorReport, ...]:

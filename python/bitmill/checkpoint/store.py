@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bitmill._dtypes import Array
+from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import parse_json, read_header
 from bitmill.checkpoint.paths import given_path
-from bitmill.checkpoint.read import read_tensor
 from bitmill.checkpoint.write import replace_file, write_tensors
 from bitmill.formats import NATIVE, LayerScheme, Weight, native
 from bitmill.qtensor import QTensor

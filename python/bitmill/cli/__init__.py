@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bitmill.cli.commands import run
 
         return run(argv)
-    except Terminated:
-        end, code = "terminated", 143
-    except KeyboardInterrupt:
-        end, code = "interrupted", 130
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        end, code = ("terminated", 143) if terminated else ("interrupted", 130)
+        said = "; ".join((end, *getattr(error, "__notes__", ())))
     with suppress(OSError):
-        print(f"bitmill: {end}", file=sys.stderr)
+        print(f"bitmill: {said}", file=sys.stderr)
     return code
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from bitmill._check import MAX_THREADS
 from bitmill._threads import resolve
 from bitmill.checkpoint.patterns import check_pattern
+from bitmill.checkpoint.sizes import parse_size
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,14 @@ def pattern(text: str) -> str:
 def group_size(text: str) -> int:
     """A group size; 0 for none, since None is what argparse leaves where nothing was said."""
     return 0 if text.lower() == "none" else _positive(text)
+
+
+def size(text: str) -> int:
+    """A number of bytes, such as 256MiB."""
+    try:
+        return parse_size(text, "it")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

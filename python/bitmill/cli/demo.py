@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from bitmill.checkpoint import (
     quantize_checkpoint,
 )
 from bitmill.checkpoint.read import CONFIG, INDEX
-from bitmill.checkpoint.write import TargetFolder, json_text, write_tensors
+from bitmill.checkpoint.write import json_text, replace_file, write_file, write_tensors
 from bitmill.cli.arguments import add_json, add_threads, path, print_json, threads_of
 from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import report_lines
@@ -105,17 +106,20 @@ def write_llama(folder: Path, *, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     homes: dict[str, str] = {}
     size = 0
-    with TargetFolder(folder, [], overwrite=False) as target:
-        for i, modules in enumerate(shards, 1):
-            file = f"model-{i:05}-of-{len(shards):05}.safetensors"
-            arrays = {f"{module}.weight": _weight(rng, _shape(module)) for module in modules}
-            write_tensors(target.stage(file), arrays)
-            homes |= dict.fromkeys(sorted(arrays), file)
-            size += sum(array.nbytes for array in arrays.values())
-        index = {"metadata": {"total_size": size}, "weight_map": homes}
-        target.stage_bytes(INDEX, json_text(index))
-        target.stage_bytes(CONFIG, json_text(config))
-        target.commit()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(errno.EEXIST, "is not empty; name another folder", str(folder))
+    for i, modules in enumerate(shards, 1):
+        file = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        arrays = {f"{module}.weight": _weight(rng, _shape(module)) for module in modules}
+        with replace_file(folder / file) as temporary:
+            write_tensors(temporary, arrays)
+        homes |= dict.fromkeys(sorted(arrays), file)
+        size += sum(array.nbytes for array in arrays.values())
+    index = {"metadata": {"total_size": size}, "weight_map": homes}
+    for name, text in ((INDEX, index), (CONFIG, config)):
+        with replace_file(folder / name) as temporary:
+            write_file(temporary, json_text(text))
 
 
 def compare(source: LoadedCheckpoint, target: LoadedCheckpoint) -> int:

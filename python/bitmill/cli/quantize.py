@@ -9,15 +9,20 @@ from typing import Any
 
 from bitmill import clip
 from bitmill.checkpoint import (
+    CheckpointError,
     Plan,
+    Report,
     open_checkpoint,
     plan_checkpoint,
     quantize_checkpoint,
     read_plan,
     read_rules,
 )
+from bitmill.checkpoint.convert import MAX_MEMORY, ON_NONFINITE
+from bitmill.checkpoint.plan import MAX_SHARD_SIZE
 from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES, check_plan
 from bitmill.checkpoint.rules import Rules
+from bitmill.checkpoint.target import is_unfinished
 from bitmill.cli.arguments import (
     add_json,
     add_threads,
@@ -25,11 +30,13 @@ from bitmill.cli.arguments import (
     path,
     pattern,
     print_json,
+    size,
     threads_of,
 )
+from bitmill.cli.dask import add_dask, dask_executor
 from bitmill.cli.hub import local, source
 from bitmill.cli.progress import ProgressDisplay
-from bitmill.cli.show import plan_lines, report_lines
+from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
 from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerScheme
 from bitmill.schemes import Affine
@@ -80,6 +87,26 @@ def add_parser(commands: Any) -> None:
         help="do what this plan says; with --dry-run: print it, or write it if FILE is not there",
     )
     add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
+    add(
+        "--max-memory",
+        type=size,
+        metavar="SIZE",
+        help=f"memory for the tensors, such as 256MiB (default: {MAX_MEMORY})",
+    )
+    add(
+        "--max-shard-size",
+        type=size,
+        metavar="SIZE",
+        help="largest file of weights (default: 5GB; a tensor that is larger has its own)",
+    )
+    add(
+        "--on-nonfinite",
+        default="error",
+        choices=ON_NONFINITE,
+        help="a weight with NaN or infinities: stop (default), or leave it unquantized",
+    )
+    add("--profile", action="store_true", help="say how long was read, quantized and written")
+    add_dask(parser)
     add_threads(parser)
     add_json(parser)
 
@@ -160,20 +187,38 @@ def run(args: argparse.Namespace) -> None:
         else:
             print(*plan_lines(plan), sep="\n")
         return
-    with ProgressDisplay() as display:
-        report = quantize_checkpoint(
-            args.src,
-            args.dst,
-            plan,
-            num_threads=num_threads,
-            progress=display,
-            overwrite=args.overwrite,
-        )
+    report = _quantize(args, plan, num_threads)
     if args.json:
-        print_json({**report.to_dict(), "seconds": report.seconds})
+        said = {**report.to_dict(), "seconds": report.seconds, "unchanged": report.unchanged}
+        print_json(said | ({"profile": report.profile} if args.profile else {}))
         return
     print(*report_lines(report), sep="\n")
-    print(f"written to {printable(args.dst)}")
+    if args.profile:
+        print(*profile_lines(report), sep="\n")
+    done = "nothing to do: it is just this already in" if report.unchanged else "written to"
+    print(f"{done} {printable(args.dst)}")
+
+
+def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
+    """Do the work; what ends it early says whether it can be continued."""
+    try:
+        with ProgressDisplay() as display, dask_executor(args) as executor:
+            return quantize_checkpoint(
+                args.src,
+                args.dst,
+                plan,
+                max_memory=args.max_memory or MAX_MEMORY,
+                max_shard_size=args.max_shard_size,
+                num_threads=num_threads if executor is None or args.threads else None,
+                executor=executor,
+                progress=display,
+                overwrite=args.overwrite,
+                on_nonfinite=args.on_nonfinite,
+            )
+    except (CheckpointError, OSError, KeyboardInterrupt) as error:
+        if is_unfinished(args.dst):
+            error.add_note("the same command continues")
+        raise
 
 
 def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]]:
@@ -222,6 +267,7 @@ def _plan(args: argparse.Namespace, rules: Rules, ignore: list[str]) -> Plan:
         scale_dtype=args.scale_dtype or "auto",
         on_unsupported=args.on_unsupported,
         split_fused=args.split_fused,
+        max_shard_size=args.max_shard_size or MAX_SHARD_SIZE,
     )
 
 
@@ -240,6 +286,7 @@ _SCHEME = (
     "activations",
     "format",
 )
+_RUN = ("overwrite", "max_memory", "on_nonfinite", "profile", "dask")
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 
 
@@ -250,8 +297,8 @@ def _check(args: argparse.Namespace) -> None:
         parser.error(
             "--dry-run takes no DST" if args.dry_run else "DST, the folder to write, is missing"
         )
-    if args.dry_run and args.overwrite:
-        parser.error("--overwrite goes with writing, not with --dry-run")
+    if args.dry_run:
+        _refuse(args, _RUN, "goes with writing, not with --dry-run")
     if _takes_plan(args):
         _refuse(
             args,

@@ -47,6 +47,14 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from _report_summary(report)
 
 
+def profile_lines(report: Report) -> Iterator[str]:
+    """Where the time of all threads went, in seconds and shares."""
+    total = sum(report.profile.values())
+    if total:
+        parts = (f"{what} {s:.2f} s ({s / total:.0%})" for what, s in report.profile.items())
+        yield f"profile: {', '.join(parts)}; {total:.2f} s of all threads"
+
+
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The table of tensors to quantize, what will be kept and why, notes, files and totals."""
     tensors = plan.quantized

@@ -11,17 +11,20 @@ _OPTIONS = {
     "on_unsupported='keep' or 'fallback'": "--on-unsupported keep or fallback",
     "scale_dtype=": "--scale-dtype",
     "split_fused=True": "--split-fused",
+    "on_nonfinite='keep'": "--on-nonfinite keep",
+    "max_memory=": "--max-memory ",
 }
 """What errors of the layers below tell to pass, and what it is called here."""
 _OPTION = re.compile(rf"(?<![^ (])({'|'.join(_OPTIONS)})")
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The text of an error without line breaks; for one of the system, what failed and where."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
         text = ": ".join((*([" -> ".join(paths)] if paths else []), error.strerror))
+    text = "; ".join((text, *getattr(error, "__notes__", ())))
     text = _OPTION.sub(lambda found: _OPTIONS[found[0]], text)
     return printable(" ".join(text.split()))
 

@@ -164,12 +164,16 @@ class Affine:
             return Cut(None)
         return Cut(last - 1 if axis == last else 0, shared)
 
-    def scan(self, x: Array, seen: Range | None = None, *, num_threads: int | None = None) -> Range:
+    def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
         """Ranges of all groups. Raises ValueError for NaN and infinity."""
         found = ranges(x, self.view(x.shape), num_threads=num_threads)
         if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
             raise _check.nonfinite_error(x)
-        return found if seen is None else merge(seen, found)
+        return found
+
+    def merge(self, seen: Range | None, more: Range) -> Range:
+        """The ranges of groups of which `seen` and `more` are each about some values."""
+        return more if seen is None else merge(seen, more)
 
     def fit(self, x: Array, *, num_threads: int | None = None) -> AffineParams:
         """Scale, and zero-point or offset, of every group of `x`, in their shape beside the tensor.

@@ -46,8 +46,11 @@ class Scheme(Protocol):
     def cut(self, shape: tuple[int, ...]) -> Cut:
         """Where a tensor of this shape may be cut."""
 
-    def scan(self, x: Array, seen: Any = None, *, num_threads: int | None = None) -> Any:
-        """What the parameters depend on, of a piece `x` and of those that `seen` is about."""
+    def scan(self, x: Array, *, num_threads: int | None = None) -> Any:
+        """What the parameters depend on, of a piece `x`. Raises ValueError for NaN and infinity."""
+
+    def merge(self, seen: Any, more: Any) -> Any:
+        """What `scan` would tell of two pieces as one; `seen` is None before the first."""
 
     def quantize(self, x: Array, seen: Any = None, *, num_threads: int | None = None) -> Encoded:
         """Fit and encode `x`, a C-contiguous float array, or the piece of one that was scanned."""

@@ -12,7 +12,7 @@ from bitmill._dtypes import Array
 from bitmill._results import Params, Range, each_param
 from bitmill.grid import CodeRange, View
 
-PER_GROUP = ("underflowed", "zero_groups", "negative_scales")
+PER_GROUP = ("zero_groups", "negative_scales")
 """Counts of groups, which pieces that share them must not count again."""
 
 _CHUNK = 1 << 18  # values whose codes are compared at a time

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""One run of quantize_checkpoint: from a source and a plan to a target with all its names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bitmill.checkpoint.changed import changed
+from bitmill.checkpoint.copy import copy_file, differ, other_files
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.journal import Journal
+from bitmill.checkpoint.manifest import (
+    MANIFEST,
+    differences,
+    expected,
+    manifest_text,
+    nonfinite_in,
+    read_manifest,
+)
+from bitmill.checkpoint.output import Output, lay_out
+from bitmill.checkpoint.paths import Stamp
+from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.pool import Pool
+from bitmill.checkpoint.read import Checkpoint
+from bitmill.checkpoint.report import REPORT, Report, TensorReport, read_report
+from bitmill.checkpoint.run import Outcome, Progress, Run, key_of
+from bitmill.checkpoint.target import (
+    WORK,
+    WorkFolder,
+    is_unfinished,
+    other_content,
+    refuse_overlap,
+    refuse_wrong_kinds,
+)
+from bitmill.checkpoint.write import create, is_created, json_text
+
+
+class Conversion:
+    """One call: a source, a plan and a target. Nothing is changed before `run`."""
+
+    def __init__(
+        self,
+        source: Checkpoint,
+        path: Path,
+        plan: Plan,
+        overwrite: bool,
+        *,
+        keep_nonfinite: bool,
+    ) -> None:
+        """Raises where the target is no place for the files."""
+        self.source, self.path, self.plan = source, path, plan
+        self.overwrite, self.keep_nonfinite = overwrite, keep_nonfinite
+        self.output = lay_out(source, plan)
+        self.others = other_files(source)
+        names = {*self.output.sizes(), *self.others.copied, REPORT, MANIFEST}
+        inputs = [source.folder / name for name in source.files]
+        if not source.is_file:
+            inputs.append(source.folder)
+        refuse_overlap(path, inputs, names)
+        refuse_wrong_kinds(path, names)
+
+    def finished(self, pool: Pool) -> Report | None:
+        """The report of a finished target that is just what this call would make; None if there is
+        anything to do. FileExistsError if that would destroy something."""
+        if self.overwrite:
+            return None
+        if not is_unfinished(self.path) and (manifest := read_manifest(self.path)) is not None:
+            return self._compared(pool, manifest)
+        if other_content(self.path):
+            raise _exists(self.path, "is not empty")
+        return None
+
+    def run(
+        self, pool: Pool, num_threads: int, progress: Callable[[Progress], object] | None
+    ) -> Report:
+        """Do all that is not done yet."""
+        with WorkFolder(self.path) as work:
+            if not work.was_finished:
+                runner = Run(
+                    self.source,
+                    work.journal,
+                    pool,
+                    num_threads=num_threads,
+                    keep_nonfinite=self.keep_nonfinite,
+                    progress=progress,
+                )
+                return self._run(work, runner)
+        # An earlier run had given all names, and was killed before it had tidied up.
+        manifest = read_manifest(self.path)
+        if manifest is None or self.overwrite:
+            return self.run(pool, num_threads, progress)
+        return self._compared(pool, manifest)
+
+    def _run(self, work: WorkFolder, runner: Run) -> Report:
+        plan, output = self.plan, self.output
+        if self.keep_nonfinite:
+            plan = plan.keeping(self._refused(work.journal))
+        while True:
+            # Which tensor lies in which file stays as it was, whatever is found in them.
+            output = lay_out(self.source, plan, self.output.shards)
+            partials = self._stage(work, output)
+            outcome = runner.do(output, partials, plan.bytes_before)
+            if not outcome.refused:
+                break
+            plan = plan.keeping(outcome.refused)
+        report = Report(
+            tuple(self._in_source_order(outcome)),
+            bytes_before=sum(header.nbytes for header in self.source.files.values()),
+            bytes_after=sum(file.nbytes for file in output.weights.values()),
+            notes=tuple(plan.notes()),
+            not_copied=self.others.left_out,
+        )
+        work.stage_bytes(REPORT, json_text(report.to_dict()))
+        wanted = expected(self.source, plan, output)
+        work.stage_bytes(MANIFEST, manifest_text(wanted, outcome.digests))
+        for name, text in output.texts.items():
+            work.stage_bytes(name, text)
+        self._refuse_changed()
+        start = time.perf_counter()
+        commit = work.commit(last=output.texts)
+        profile = {**runner.seconds, "syncing": time.perf_counter() - start}
+        return replace(report, replaced=commit.replaced, removed=commit.obsolete, profile=profile)
+
+    def _stage(self, work: WorkFolder, output: Output) -> dict[str, Path]:
+        """Files for the weights, with their headers, and copies of all other files."""
+        work.unstage()
+        partials = {n: work.stage(n, file.head) for n, file in output.weights.items()}
+        _refuse_full(self.path, output, partials)
+        for name, file in output.weights.items():
+            if not is_created(partials[name], file.head, file.nbytes):
+                create(partials[name], file.head, file.nbytes)
+        for name in self.others.copied:
+            copy_file(self.source.folder / name, work.stage(name))
+        return partials
+
+    def _refused(self, journal: Journal) -> set[str]:
+        """Tensors in which an earlier run has found what cannot be quantized."""
+        infos = {info.name: info for _, info in self.source.tensors()}
+        return {
+            tensor.name
+            for tensor in self.plan.quantized
+            if key_of(tensor, infos[tensor.name], self.source.files[tensor.file]) in journal.refused
+        }
+
+    def _in_source_order(self, outcome: Outcome) -> Iterator[TensorReport]:
+        reports = {report.name: report for report in outcome.reports}
+        return (reports[tensor.name] for tensor in self.plan.tensors)
+
+    def _refuse_changed(self) -> None:
+        """Raise if a file of the source is not what it was when its header was read."""
+        for name, header in self.source.files.items():
+            if Stamp.of(os.stat(self.source.folder / name)) != header.stamp:
+                raise CheckpointError(
+                    f"{self.source.folder / name}: has changed while it was read; start again"
+                )
+
+    def _compared(self, pool: Pool, manifest: Mapping[str, Any]) -> Report:
+        """The report of a finished target, if nothing is to be done."""
+        plan = self.plan
+        if self.keep_nonfinite:
+            plan = plan.keeping(nonfinite_in(manifest))
+        output = lay_out(self.source, plan, self.output.shards)
+        found = list(differences(self.path, manifest, expected(self.source, plan, output)))
+        found += [
+            f"{name} is another"
+            for name in self.others.copied
+            if differ(self.source.folder / name, self.path / name)
+        ]
+        found = found or list(changed(self.source, plan, pool, manifest))
+        if found:
+            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+            raise _exists(self.path, f"is finished, but differs: {'; '.join(found[:3])}{more}")
+        if (self.path / WORK).exists():  # all but empty: a run was killed while it tidied up
+            with WorkFolder(self.path):
+                pass
+        return replace(read_report(self.path), unchanged=True)
+
+
+def _refuse_full(path: Path, output: Output, partials: Mapping[str, Path]) -> None:
+    """Raise if the disk has no room for what is still to be written: better now than at the end."""
+    needed = sum(file.nbytes for file in output.weights.values())
+    for partial in partials.values():
+        with suppress(OSError):
+            needed -= 512 * getattr(os.stat(partial), "st_blocks", 0)
+    free = shutil.disk_usage(path).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"No space left on device: {needed} bytes are needed, {free} are free",
+            str(path),
+        )
+
+
+def _exists(path: Path, what: str) -> FileExistsError:
+    return FileExistsError(
+        errno.EEXIST, f"{what}; name another folder, or pass overwrite=True", str(path)
+    )

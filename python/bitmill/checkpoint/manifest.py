@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""The manifest of a finished target: what was made of what, so that it is not made twice.
+
+`bitmill_manifest.json` names the source files (size, sha256 of the header), each tensor with its
+scheme and the digests (`digest.py`) of its data and of the arrays that stand for it, the files of
+the target with their sizes, and the version of bitmill.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitmill import __version__
+from bitmill.checkpoint.digest import digest_of
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import parse_json
+from bitmill.checkpoint.output import Output
+from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.read import Checkpoint
+from bitmill.checkpoint.write import json_text
+
+MANIFEST = "bitmill_manifest.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What is known of a tensor when it is done."""
+
+    source: str
+    """Of its input."""
+    stored: str
+    """Of what stands for it in the target."""
+
+    @classmethod
+    def of(cls, pieces: Iterable[tuple[str, str]]) -> Digests:
+        """Of all pieces, by those of each."""
+        source, stored = zip(*pieces, strict=True)
+        return cls(digest_of(source), digest_of(stored))
+
+
+def expected(source: Checkpoint, plan: Plan, output: Output) -> dict[str, Any]:
+    """The manifest of a target, but for the digests of its tensors, which are not known before."""
+    sources = {
+        name: {"bytes": header.nbytes, "header_sha256": header.sha256}
+        for name, header in source.files.items()
+    }
+    tensors = {
+        tensor.name: {"source": tensor.file, "layer": tensor.layer and tensor.layer.to_dict()}
+        | ({"nonfinite": True} if tensor.nonfinite else {})
+        for tensor in plan.tensors
+    }
+    return {
+        "version": VERSION,
+        "bitmill": __version__,
+        "sources": sources,
+        "files": output.sizes(),
+        "tensors": tensors,
+    }
+
+
+def manifest_text(wanted: Mapping[str, Any], digests: Mapping[str, Digests]) -> bytes:
+    """The file, once all digests are known."""
+    tensors = {
+        name: {
+            **said,
+            "source_digest": digests[name].source,
+            "stored_digest": digests[name].stored,
+        }
+        for name, said in wanted["tensors"].items()
+    }
+    return json_text({**wanted, "tensors": tensors})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest in a folder; None where there is none, or none that can be read."""
+    path = folder / MANIFEST
+    with suppress(OSError, CheckpointError):
+        said = parse_json(path, path.read_bytes())
+        if said.get("version") == VERSION:
+            return said
+    return None
+
+
+def nonfinite_in(manifest: Mapping[str, Any] | None) -> set[str]:
+    """Tensors that were to be quantized, and were kept because of NaN or infinities."""
+    tensors = manifest.get("tensors") if manifest else None
+    found = tensors.items() if isinstance(tensors, dict) else ()
+    return {name for name, said in found if isinstance(said, dict) and said.get("nonfinite")}
+
+
+def differences(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What of a finished target is not as this run would make it, one by one."""
+    if found.get("bitmill") != wanted["bitmill"]:
+        yield f"it was made by bitmill {found.get('bitmill')}, this is {wanted['bitmill']}"
+    for name, said in wanted["sources"].items():
+        if _entry(found, "sources", name) != said:
+            yield f"it was not made of this {name} (size or header differ)"
+    for name, said in wanted["tensors"].items():
+        entry = _entry(found, "tensors", name)
+        if entry is None:
+            yield f"it was made without {name}"
+        elif entry.get("layer") != said["layer"]:
+            yield f"{name} is stored in another way"
+    for part in ("sources", "tensors", "files"):
+        has = found.get(part)
+        for name in sorted(has.keys() - wanted[part].keys()) if isinstance(has, dict) else ():
+            yield f"{name} is no part of it any more"
+    for name, nbytes in wanted["files"].items():
+        if _size(folder / name) != nbytes:
+            yield f"{name} has another size, or is gone"
+
+
+def _entry(manifest: Mapping[str, Any], part: str, name: str) -> dict[str, Any] | None:
+    entries = manifest.get(part)
+    entry = entries.get(name) if isinstance(entries, dict) else None
+    return entry if isinstance(entry, dict) else None
+
+
+def _size(path: Path) -> int | None:
+    with suppress(OSError):
+        return os.stat(path).st_size
+    return None

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""The target folder: what may be written to, and the work under temporary names in it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.journal import Commit, Journal
+from bitmill.checkpoint.lock import locked
+from bitmill.checkpoint.read import weight_files
+from bitmill.checkpoint.write import sync, sync_names, write_file
+
+WORK = ".bitmill"
+"""The folder in the target that holds an unfinished run: journal, lock, and temporary files."""
+_JOURNAL = "journal.jsonl"
+_LOCK = "lock"
+
+
+def refuse_overlap(path: Path, inputs: Iterable[Path], names: Iterable[str]) -> None:
+    """Raise if the target holds an input, or lies in one; links are followed, hard ones too."""
+    inputs = list(inputs)
+    target = path.resolve()
+    for source in inputs:
+        real = source.resolve()
+        if target == real or target in real.parents or real in target.parents:
+            raise CheckpointError(
+                f"{path}: overlaps the source {source}; name a target folder outside of it"
+            )
+    known = {_identity(source): source for source in inputs if source.is_file()}
+    for name in names:
+        final = path / name
+        if final.exists() and _identity(final) in known:
+            raise CheckpointError(
+                f"{final}: is the source {known[_identity(final)]} under another name; name "
+                "another target folder"
+            )
+
+
+def refuse_wrong_kinds(path: Path, names: Iterable[str]) -> None:
+    """Raise if there is a file where the target folder, or one in it, must be; or a folder where a
+    file must be."""
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "is a file; the target is a folder", str(path))
+    for name in names:
+        final = path / name
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder; a file must go there", str(final))
+        for parent in final.relative_to(path).parents:
+            if (path / parent).exists() and not (path / parent).is_dir():
+                raise NotADirectoryError(
+                    errno.ENOTDIR, "is a file; a folder must be there", str(path / parent)
+                )
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a run was begun and did not end, and left something to go on from."""
+    return not Journal.read(path / WORK / _JOURNAL).is_empty
+
+
+def other_content(path: Path) -> list[str]:
+    """What is in the folder that no unfinished run has put there."""
+    commit = Journal.read(path / WORK / _JOURNAL).commit
+    own = set(commit.names.values()) if commit else set()
+    found = [p.relative_to(path) for p in path.rglob("*") if p.is_symlink() or not p.is_dir()]
+    return [
+        name.as_posix() for name in found if name.parts[0] != WORK and name.as_posix() not in own
+    ]
+
+
+class WorkFolder:
+    """The target while it is written, by this run alone: files get temporary names in `.bitmill`.
+
+    `commit` gives all of them their names. Left without it, the folder stays as it is, for a later
+    run to go on; if nothing was done yet, it goes, with all that was made for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path / WORK
+        self.journal = Journal(self.folder / _JOURNAL)
+        self.was_finished = False
+        """A run had ended but for its cleaning up, which is done now."""
+        self._staged: dict[Path, str] = {}
+        self._made: list[Path] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> WorkFolder:
+        self._make(self.folder)
+        with self._open:
+            self._open.enter_context(locked(self.folder / _LOCK))
+            self.journal = Journal.read(self.folder / _JOURNAL)
+            self._settle()
+            if not self.was_finished:
+                self._open.enter_context(self.journal)
+            self._open = self._open.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        gone = self.journal.is_empty or self.was_finished
+        if gone:
+            self._clear()
+        self._open.close()
+        if gone:
+            for folder in (self.folder, *reversed(self._made)):
+                with suppress(OSError):  # not empty, or gone: somebody else's now
+                    folder.rmdir()
+
+    def stage(self, name: str, version: bytes = b"") -> Path:
+        """Where to write the file that will be called `name`; another place for each `version`."""
+        digest = hashlib.sha256(name.encode() + b"\0" + version).hexdigest()
+        partial = self.folder / f"{digest[:16]}-{name.rpartition('/')[2][:32]}"
+        self._staged[partial] = name
+        return partial
+
+    def unstage(self) -> None:
+        """Forget what was staged; the files stay."""
+        self._staged.clear()
+
+    def stage_bytes(self, name: str, content: bytes) -> None:
+        """Write `content` as the file that will be called `name`."""
+        write_file(self.stage(name), content)
+
+    def commit(self, *, last: Iterable[str]) -> Commit:
+        """Give every staged file its name: all of them are on the disk before the first gets it,
+        and all names are before those in `last`.
+
+        Then weights and index of an earlier checkpoint go, which would be loaded beside the new.
+        """
+        names = {partial.name: name for partial, name in self._staged.items()}
+        obsolete = weight_files(self.path) - set(names.values())
+        replaced = [name for name in names.values() if os.path.lexists(self.path / name)]
+        for partial in self._staged:
+            sync(partial)
+        commit = Commit(names, tuple(sorted(obsolete)), tuple(replaced))
+        self.journal.add_commit(commit)
+        sync_names(self.folder)
+        last = set(last)
+        self._rename({p: name for p, name in self._staged.items() if name not in last})
+        self._rename({p: name for p, name in self._staged.items() if name in last})
+        self._finish(commit)
+        return commit
+
+    def _rename(self, names: dict[Path, str]) -> None:
+        folders = set()
+        for partial, name in names.items():
+            final = self.path / name
+            self._make(final.parent)
+            os.replace(partial, final)
+            folders.add(final.parent)
+        for folder in folders | {folder.parent for folder in self._made}:
+            sync_names(folder)
+
+    def _finish(self, commit: Commit) -> None:
+        """What follows when all files have their names."""
+        for name in commit.obsolete:
+            (self.path / name).unlink(missing_ok=True)
+        sync_names(self.path)
+        self.was_finished = True
+
+    def _settle(self) -> None:
+        """End a commit that was broken off: after its last name, or else as if it had not begun."""
+        commit = self.journal.commit
+        if commit is None:
+            return
+        pairs = [
+            (self.folder / partial, self.path / name) for partial, name in commit.names.items()
+        ]
+        renamed = [(p, final) for p, final in pairs if not p.exists() and final.exists()]
+        if len(renamed) == len(pairs):
+            self._finish(commit)
+            return
+        for partial, final in renamed:
+            os.rename(final, partial)
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder, and those it lies in."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            with suppress(FileExistsError):  # another process was faster
+                path.mkdir()
+                self._made.append(path)
+
+    def _clear(self) -> None:
+        """Remove all but the lock, which is held."""
+        for path in _entries(self.folder):
+            if path.name != _LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    with suppress(FileNotFoundError):
+        yield from list(folder.iterdir())
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
