@@ -17,9 +17,10 @@ _CONVERT = "its weights must be converted to safetensors first"
 _UNPACK = "it must be unpacked first"
 _FETCH = "the file must be downloaded again"
 
-# No safetensors file starts with one of these and has all of its header: they need four bytes, and
-# as a header length those are beyond the longest. A pickle's are two, so there it is the zeros in
-# bytes 4 to 7, behind at most 5 in byte 3, that tell a header length of up to 100 MB.
+# A header length, of up to 100 MB, in a file that is cut behind it. It may start as anything does,
+# but only the short patterns would often be found in one.
+_LENGTH = rb".{3}[\0-\x05]\0{4}"
+
 _KINDS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), kind)
     for pattern, kind in (
@@ -32,7 +33,7 @@ _KINDS = tuple(
             rb"PK(\x03\x04|\x05\x06|\x07\x08)",
             f"a zip archive, which is what PyTorch and numpy.savez write: {_CONVERT}",
         ),
-        (rb"\x80[\x02-\x05](?!.[\0-\x05]\0{4})", f"a pickle, as PyTorch used to write: {_CONVERT}"),
+        (rb"(?!%b)\x80[\x02-\x05]" % _LENGTH, f"a pickle, as PyTorch used to write: {_CONVERT}"),
         (rb"c[\w.]+\n[\w.]+\n|\([dl]p\d", f"a pickle: {_CONVERT}"),
         (rb"GGUF|FUGG", "a GGUF file, which bitmill can inspect but not quantize"),
         (rb"ggml|lmgg|ggjt|tjgg|ggla|algg", f"a GGML file: {_CONVERT}"),
@@ -46,7 +47,7 @@ _KINDS = tuple(
         (rb".{257}ustar", f"a tar archive: {_UNPACK}"),
     )
 )
-_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*[{[]")
+_JSON = re.compile(rb"(?!%b)(\xef\xbb\xbf)?\s*[{[]" % _LENGTH, re.DOTALL)
 
 
 def lookalike(first: bytes) -> str | None:
