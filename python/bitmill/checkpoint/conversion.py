@@ -25,15 +25,14 @@ from bitmill.checkpoint.manifest import (
     nonfinite_in,
     read_manifest,
 )
-from bitmill.checkpoint.output import Output, lay_out
+from bitmill.checkpoint.output import Output, WeightFile, lay_out
 from bitmill.checkpoint.paths import Stamp
-from bitmill.checkpoint.plan import Plan
+from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.pool import Pool
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.report import REPORT, Report, TensorReport, read_report
 from bitmill.checkpoint.run import Outcome, Progress, Run, key_of
 from bitmill.checkpoint.target import (
-    WORK,
     WorkFolder,
     is_unfinished,
     other_content,
@@ -60,6 +59,7 @@ class Conversion:
         self.overwrite, self.keep_nonfinite = overwrite, keep_nonfinite
         self.output = lay_out(source, plan)
         self.others = other_files(source)
+        self._infos = {info.name: info for _, info in source.tensors()}
         names = {*self.output.sizes(), *self.others.copied, REPORT, MANIFEST}
         inputs = [source.folder / name for name in source.files]
         if not source.is_file:
@@ -83,21 +83,18 @@ class Conversion:
     ) -> Report:
         """Do all that is not done yet."""
         with WorkFolder(self.path) as work:
-            if not work.was_finished:
-                runner = Run(
-                    self.source,
-                    work.journal,
-                    pool,
-                    num_threads=num_threads,
-                    keep_nonfinite=self.keep_nonfinite,
-                    progress=progress,
-                )
-                return self._run(work, runner)
-        # An earlier run had given all names, and was killed before it had tidied up.
-        manifest = read_manifest(self.path)
-        if manifest is None or self.overwrite:
-            return self.run(pool, num_threads, progress)
-        return self._compared(pool, manifest)
+            report = self.finished(pool)  # once more, now that nobody else writes to it
+            if report is not None:
+                return report
+            runner = Run(
+                self.source,
+                work.journal,
+                pool,
+                num_threads=num_threads,
+                keep_nonfinite=self.keep_nonfinite,
+                progress=progress,
+            )
+            return self._run(work, runner)
 
     def _run(self, work: WorkFolder, runner: Run) -> Report:
         plan, output = self.plan, self.output
@@ -132,7 +129,7 @@ class Conversion:
     def _stage(self, work: WorkFolder, output: Output) -> dict[str, Path]:
         """Files for the weights, with their headers, and copies of all other files."""
         work.unstage()
-        partials = {n: work.stage(n, file.head) for n, file in output.weights.items()}
+        partials = {n: work.stage(n, self._version(file)) for n, file in output.weights.items()}
         _refuse_full(self.path, output, partials)
         for name, file in output.weights.items():
             if not is_created(partials[name], file.head, file.nbytes):
@@ -141,13 +138,18 @@ class Conversion:
             copy_file(self.source.folder / name, work.stage(name))
         return partials
 
+    def _version(self, file: WeightFile) -> bytes:
+        """What a file depends on. Each version has a place of its own: a worker that was lost may
+        still write what it was told when the source or the plan was another."""
+        return b"".join([file.head, *(self._key(tensor).encode() for tensor in file.tensors)])
+
+    def _key(self, tensor: PlannedTensor) -> str:
+        return key_of(tensor, self._infos[tensor.name], self.source.files[tensor.file])
+
     def _refused(self, journal: Journal) -> set[str]:
         """Tensors in which an earlier run has found what cannot be quantized."""
-        infos = {info.name: info for _, info in self.source.tensors()}
         return {
-            tensor.name
-            for tensor in self.plan.quantized
-            if key_of(tensor, infos[tensor.name], self.source.files[tensor.file]) in journal.refused
+            tensor.name for tensor in self.plan.quantized if self._key(tensor) in journal.refused
         }
 
     def _in_source_order(self, outcome: Outcome) -> Iterator[TensorReport]:
@@ -178,9 +180,6 @@ class Conversion:
         if found:
             more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
             raise _exists(self.path, f"is finished, but differs: {'; '.join(found[:3])}{more}")
-        if (self.path / WORK).exists():  # all but empty: a run was killed while it tidied up
-            with WorkFolder(self.path):
-                pass
         return replace(read_report(self.path), unchanged=True)
 
 

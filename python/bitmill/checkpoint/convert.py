@@ -24,6 +24,7 @@ from bitmill.checkpoint.report import Report
 from bitmill.checkpoint.rules import Rules
 from bitmill.checkpoint.run import Progress
 from bitmill.checkpoint.sizes import parse_size
+from bitmill.checkpoint.target import has_work
 
 ON_NONFINITE = ("error", "keep")
 MAX_MEMORY = "1GiB"
@@ -94,7 +95,7 @@ def quantize_checkpoint(
     conversion = Conversion(source, path, plan, overwrite, keep_nonfinite=on_nonfinite == "keep")
     with Pool(executor, threads, _pieces_at_once(source, plan, limit)) as pool:
         report = conversion.finished(pool)
-        if report is None:
+        if report is None or has_work(path):
             kernel_threads = threads if executor and num_threads else 1
             report = conversion.run(pool, kernel_threads, progress)
     return replace(report, seconds=time.perf_counter() - start)

@@ -15,9 +15,6 @@ from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.paths import Stamp, failing_at, regular_file
 
-MAX_AXES = 64
-"""Axes of an array of NumPy."""
-
 
 class Buffers(threading.local):
     """Memory that a thread uses for one piece after the other: new pages would cost a third."""
@@ -59,10 +56,6 @@ def read_bytes(
 
 def read_tensor(path: Path, info: TensorInfo) -> Array:
     """The tensor at `info` in the file `path`; uint8 bytes where NumPy lacks its dtype."""
-    if info.numpy is not None and len(info.shape) > MAX_AXES:
-        raise CheckpointError(
-            f"{path}: tensor {info.name!r} has {len(info.shape)} axes; NumPy has {MAX_AXES} at most"
-        )
     data = read_bytes(path, info.begin, info.nbytes)
     return data if info.numpy is None else data.view(dtype(info.numpy)).reshape(info.shape)
 

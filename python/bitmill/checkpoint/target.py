@@ -6,8 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +59,11 @@ def refuse_wrong_kinds(path: Path, names: Iterable[str]) -> None:
                 )
 
 
+def has_work(path: Path) -> bool:
+    """Whether a run goes on, or was broken off, if only while it tidied up."""
+    return (path / WORK).exists()
+
+
 def is_unfinished(path: Path) -> bool:
     """Whether a run was begun and did not end, and left something to go on from."""
     return not Journal.read(path / WORK / _JOURNAL).is_empty
@@ -86,8 +90,7 @@ class WorkFolder:
         self.path = path
         self.folder = path / WORK
         self.journal = Journal(self.folder / _JOURNAL)
-        self.was_finished = False
-        """A run had ended but for its cleaning up, which is done now."""
+        self._committed = False
         self._staged: dict[Path, str] = {}
         self._made: list[Path] = []
         self._open = ExitStack()
@@ -98,8 +101,7 @@ class WorkFolder:
             self._open.enter_context(locked(self.folder / _LOCK))
             self.journal = Journal.read(self.folder / _JOURNAL)
             self._settle()
-            if not self.was_finished:
-                self._open.enter_context(self.journal)
+            self._open.enter_context(self.journal)
             self._open = self._open.pop_all()
         return self
 
@@ -109,11 +111,11 @@ class WorkFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        gone = self.journal.is_empty or self.was_finished
-        if gone:
+        is_needed = not (self._committed or self.journal.is_empty)
+        if not is_needed:
             self._clear()
         self._open.close()
-        if gone:
+        if not is_needed:
             for folder in (self.folder, *reversed(self._made)):
                 with suppress(OSError):  # not empty, or gone: somebody else's now
                     folder.rmdir()
@@ -140,18 +142,33 @@ class WorkFolder:
         Then weights and index of an earlier checkpoint go, which would be loaded beside the new.
         """
         names = {partial.name: name for partial, name in self._staged.items()}
-        obsolete = weight_files(self.path) - set(names.values())
-        replaced = [name for name in names.values() if os.path.lexists(self.path / name)]
+        obsolete, replaced = self._earlier(set(names.values()))
         for partial in self._staged:
             sync(partial)
-        commit = Commit(names, tuple(sorted(obsolete)), tuple(replaced))
+        ordered = tuple(name for name in names.values() if name in replaced)
+        commit = Commit(names, tuple(sorted(obsolete)), ordered)
         self.journal.add_commit(commit)
         sync_names(self.folder)
         last = set(last)
         self._rename({p: name for p, name in self._staged.items() if name not in last})
         self._rename({p: name for p, name in self._staged.items() if name in last})
         self._finish(commit)
+        self._committed = True
         return commit
+
+    def _earlier(self, names: set[str]) -> tuple[set[str], set[str]]:
+        """Of an earlier checkpoint: what must go, and which of the new names were taken by it.
+
+        If a commit was broken off, some of that is gone already, perhaps the index that told of the
+        rest: then its record tells.
+        """
+        obsolete = weight_files(self.path)
+        replaced = {name for name in names if os.path.lexists(self.path / name)}
+        if (broken := self.journal.commit) is not None:
+            obsolete |= {*broken.obsolete}
+            obsolete |= {name for name in broken.replaced if not (self.path / name).exists()}
+            replaced |= {*broken.replaced} & names
+        return obsolete - names, replaced
 
     def _rename(self, names: dict[Path, str]) -> None:
         folders = set()
@@ -168,7 +185,6 @@ class WorkFolder:
         for name in commit.obsolete:
             (self.path / name).unlink(missing_ok=True)
         sync_names(self.path)
-        self.was_finished = True
 
     def _settle(self) -> None:
         """End a commit that was broken off: after its last name, or else as if it had not begun."""
@@ -181,6 +197,8 @@ class WorkFolder:
         renamed = [(p, final) for p, final in pairs if not p.exists() and final.exists()]
         if len(renamed) == len(pairs):
             self._finish(commit)
+            self._clear()
+            self.journal = Journal(self.journal.path)
             return
         for partial, final in renamed:
             os.rename(final, partial)
@@ -194,15 +212,10 @@ class WorkFolder:
                 self._made.append(path)
 
     def _clear(self) -> None:
-        """Remove all but the lock, which is held."""
-        for path in _entries(self.folder):
-            if path.name != _LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    with suppress(FileNotFoundError):
-        yield from list(folder.iterdir())
+        """Remove all but the lock, which is held; the journal last, which tells that all is done."""
+        others = [path for path in self.folder.iterdir() if path.name not in (_JOURNAL, _LOCK)]
+        for path in (*others, self.folder / _JOURNAL):
+            path.unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> tuple[int, int]:
