@@ -311,7 +311,7 @@ def test_ctrl_c_is_exit_code_130_and_leaves_what_can_be_continued(
 
     monkeypatch.setattr(quantize.ProgressDisplay, "__call__", interrupt)
     assert run("quantize", src, tmp_path / "dst") == 130
-    assert capsys.readouterr().err == "bitmill: interrupted; the same command continues\n"
+    assert capsys.readouterr().err == "bitmill: interrupted; run the same again to continue\n"
     assert os.listdir(tmp_path / "dst") == [WORK]
 
 
@@ -326,7 +326,7 @@ sys.exit(main(sys.argv[1:]))
 """
     command = [sys.executable, "-c", code, "quantize", src, tmp_path / "dst"]
     done = subprocess.run(command, capture_output=True, text=True)
-    said = "bitmill: terminated; the same command continues\n"
+    said = "bitmill: terminated; run the same again to continue\n"
     assert (done.returncode, done.stderr) == (143, said)
     assert os.listdir(tmp_path / "dst") == [WORK]
 

@@ -17,6 +17,7 @@ from bitmill.grid import rows_of
 from bitmill.qtensor import QTensor
 
 _ROWS = 1 << 16  # rows whose sums are held at a time
+_BLOCK = 1 << 18  # values that are looked at one by one at a time
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,16 @@ def count_nonfinite(x: Array) -> int:
     >>> count_nonfinite(np.array([1.0, np.nan, -np.inf], np.float32))
     2
     """
-    if x.dtype != np.float64:  # rounding to float32 may make an infinity of a double
-        if x.size == 0 or np.isfinite(kernels.absmax(x.reshape(1, -1)).max()):
-            return 0
-        x = kernels.to_float32(x)
-    return int(np.count_nonzero(~np.isfinite(x)))
+    flat, is_double = x.reshape(-1), x.dtype == np.float64
+    # Rounding to float32 would make infinities of some doubles.
+    if x.size == 0 or (not is_double and np.isfinite(kernels.absmax(flat[None]).max())):
+        return 0
+    count = 0
+    for start in range(0, flat.size, _BLOCK):
+        part = flat[start : start + _BLOCK]
+        part = part if is_double else kernels.to_float32(part)
+        count += part.size - int(np.count_nonzero(np.isfinite(part)))
+    return count
 
 
 def _values(q: Any) -> Array:

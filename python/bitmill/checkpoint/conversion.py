@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bitmill.checkpoint.changed import changed
+from bitmill.checkpoint.changed import changed, damaged
 from bitmill.checkpoint.copy import copy_file, differ, other_files
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.fused import split_layers
 from bitmill.checkpoint.journal import Journal
 from bitmill.checkpoint.manifest import (
     MANIFEST,
@@ -26,7 +27,6 @@ from bitmill.checkpoint.manifest import (
     read_manifest,
 )
 from bitmill.checkpoint.output import Output, WeightFile, lay_out
-from bitmill.checkpoint.paths import Stamp
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.pool import Pool
 from bitmill.checkpoint.read import Checkpoint
@@ -60,11 +60,13 @@ class Conversion:
         self.output = lay_out(source, plan)
         self.others = other_files(source)
         self._infos = {info.name: info for _, info in source.tensors()}
+        self._refuse_odd_names()
         names = {*self.output.sizes(), *self.others.copied, REPORT, MANIFEST}
         inputs = [source.folder / name for name in source.files]
         if not source.is_file:
             inputs.append(source.folder)
-        refuse_overlap(path, inputs, names)
+        copied = [source.folder / name for name in self.others.copied]
+        refuse_overlap(path, inputs, copied, names)
         refuse_wrong_kinds(path, names)
 
     def finished(self, pool: Pool) -> Report | None:
@@ -83,7 +85,7 @@ class Conversion:
     ) -> Report:
         """Do all that is not done yet."""
         with WorkFolder(self.path) as work:
-            report = self.finished(pool)  # once more, now that nobody else writes to it
+            report = self.finished(pool)  # now that nobody else writes to it
             if report is not None:
                 return report
             runner = Run(
@@ -94,12 +96,17 @@ class Conversion:
                 keep_nonfinite=self.keep_nonfinite,
                 progress=progress,
             )
-            return self._run(work, runner)
+            try:
+                return self._run(work, runner)
+            except BaseException as error:
+                if not work.journal.is_empty:
+                    error.add_note("run the same again to continue")
+                raise
 
     def _run(self, work: WorkFolder, runner: Run) -> Report:
         plan, output = self.plan, self.output
         if self.keep_nonfinite:
-            plan = plan.keeping(self._refused(work.journal))
+            plan = self._keeping(plan, self._refused(work.journal))
         while True:
             # Which tensor lies in which file stays as it was, whatever is found in them.
             output = lay_out(self.source, plan, self.output.shards)
@@ -107,12 +114,12 @@ class Conversion:
             outcome = runner.do(output, partials, plan.bytes_before)
             if not outcome.refused:
                 break
-            plan = plan.keeping(outcome.refused)
+            plan = self._keeping(plan, outcome.refused)
         report = Report(
             tuple(self._in_source_order(outcome)),
             bytes_before=sum(header.nbytes for header in self.source.files.values()),
             bytes_after=sum(file.nbytes for file in output.weights.values()),
-            notes=tuple(plan.notes()),
+            notes=(*plan.notes(), *_split_notes(plan)),
             not_copied=self.others.left_out,
         )
         work.stage_bytes(REPORT, json_text(report.to_dict()))
@@ -126,10 +133,21 @@ class Conversion:
         profile = {**runner.seconds, "syncing": time.perf_counter() - start}
         return replace(report, replaced=commit.replaced, removed=commit.obsolete, profile=profile)
 
+    def _keeping(self, plan: Plan, names: set[str]) -> Plan:
+        """The plan that leaves these as they are; an error if nothing else is to be done."""
+        plan = plan.keeping(names)
+        if not plan.quantized:
+            raise CheckpointError(
+                f"{self.source.where}: nothing to quantize: all weights that are selected hold NaN "
+                "or infinite values"
+            )
+        return plan
+
     def _stage(self, work: WorkFolder, output: Output) -> dict[str, Path]:
         """Files for the weights, with their headers, and copies of all other files."""
         work.unstage()
         partials = {n: work.stage(n, self._version(file)) for n, file in output.weights.items()}
+        work.remove_others(self._needed(work.journal))
         _refuse_full(self.path, output, partials)
         for name, file in output.weights.items():
             if not is_created(partials[name], file.head, file.nbytes):
@@ -142,6 +160,15 @@ class Conversion:
         """What a file depends on. Each version has a place of its own: a worker that was lost may
         still write what it was told when the source or the plan was another."""
         return b"".join([file.head, *(self._key(tensor).encode() for tensor in file.tensors)])
+
+    def _needed(self, journal: Journal) -> set[str]:
+        """Temporary files in which there are pieces of what is to be done."""
+        keys = {self._key(tensor) for tensor in self.plan.tensors}
+        return {
+            record.partial
+            for key in keys & journal.pieces.keys()
+            for record in journal.pieces[key].values()
+        }
 
     def _key(self, tensor: PlannedTensor) -> str:
         return key_of(tensor, self._infos[tensor.name], self.source.files[tensor.file])
@@ -159,7 +186,7 @@ class Conversion:
     def _refuse_changed(self) -> None:
         """Raise if a file of the source is not what it was when its header was read."""
         for name, header in self.source.files.items():
-            if Stamp.of(os.stat(self.source.folder / name)) != header.stamp:
+            if header.stamp.has_changed(os.stat(self.source.folder / name)):
                 raise CheckpointError(
                     f"{self.source.folder / name}: has changed while it was read; start again"
                 )
@@ -168,19 +195,47 @@ class Conversion:
         """The report of a finished target, if nothing is to be done."""
         plan = self.plan
         if self.keep_nonfinite:
-            plan = plan.keeping(nonfinite_in(manifest))
+            plan = self._keeping(plan, nonfinite_in(manifest))
         output = lay_out(self.source, plan, self.output.shards)
         found = list(differences(self.path, manifest, expected(self.source, plan, output)))
-        found += [
-            f"{name} is another"
-            for name in self.others.copied
-            if differ(self.source.folder / name, self.path / name)
-        ]
+        found = found or list(self._other_texts(output))
         found = found or list(changed(self.source, plan, pool, manifest))
+        found = found or list(damaged(self.path, output, pool, manifest))
         if found:
             more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
             raise _exists(self.path, f"is finished, but differs: {'; '.join(found[:3])}{more}")
         return replace(read_report(self.path), unchanged=True)
+
+    def _other_texts(self, output: Output) -> Iterator[str]:
+        """What says so of each file beside the weights that is not as it would be written."""
+        for name in self.others.copied:
+            if differ(self.source.folder / name, self.path / name):
+                yield f"{name} is another"
+        for name, text in output.texts.items():
+            if (self.path / name).read_bytes() != text:
+                yield f"{name} is another"
+        try:
+            read_report(self.path)
+        except (OSError, CheckpointError):
+            yield f"{REPORT} is no report, or is gone"
+
+    def _refuse_odd_names(self) -> None:
+        """Raise for names that are no UTF-8, and so would not go into any JSON file."""
+        for name in (*self.source.files, *self.others.copied, *self.others.left_out):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise CheckpointError(
+                    f"{self.source.where}: the name of the file {name!r} is not UTF-8; give it "
+                    "another, or remove it"
+                ) from None
+
+
+def _split_notes(plan: Plan) -> Iterator[str]:
+    """What to know of layers that were split by what was found in them."""
+    split = split_layers(plan) if any(tensor.nonfinite for tensor in plan.tensors) else []
+    if split:
+        yield f"vLLM makes one layer of these, and will not load them: {'; '.join(split)}"
 
 
 def _refuse_full(path: Path, output: Output, partials: Mapping[str, Path]) -> None:

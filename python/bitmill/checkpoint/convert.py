@@ -86,6 +86,8 @@ def quantize_checkpoint(
     threads = resolve(num_threads)  # a wrong number is an error of the call, not of a piece
     limit = parse_size(max_memory, "max_memory")
     _check.choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
+    if not isinstance(executor, Executor | None):
+        raise TypeError(f"executor={executor!r}; wanted a concurrent.futures.Executor")
     path, source = given_path(dst, "dst"), open_checkpoint(src)
     plan = check_plan(source, plan) if isinstance(plan, Plan) else plan_checkpoint(source, plan)
     if max_shard_size is not None:
@@ -94,9 +96,10 @@ def quantize_checkpoint(
         path, source = _absolute(path), replace(source, folder=_absolute(source.folder))
     conversion = Conversion(source, path, plan, overwrite, keep_nonfinite=on_nonfinite == "keep")
     with Pool(executor, threads, _pieces_at_once(source, plan, limit)) as pool:
-        report = conversion.finished(pool)
-        if report is None or has_work(path):
-            kernel_threads = threads if executor and num_threads else 1
+        # What another run has begun, or has finished but for tidying up, is looked at by `run`.
+        report = None if has_work(path) else conversion.finished(pool)
+        if report is None:
+            kernel_threads = threads if executor is not None and num_threads else 1
             report = conversion.run(pool, kernel_threads, progress)
     return replace(report, seconds=time.perf_counter() - start)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bytes of files at given places: read into memory of our own, written, and digested."""
+"""Bytes of files at given places: read into memory of our own, and written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_bytes(
     if the file is not the one that has it.
     """
     with failing_at(path), open(regular_file(path), "rb", buffering=0) as file:
-        if stamp is not None and Stamp.of(os.fstat(file.fileno())) != stamp:
+        if stamp is not None and stamp.has_changed(os.fstat(file.fileno())):
             raise CheckpointError(f"{path}: has changed since its header was read; start again")
         out = np.empty(nbytes, np.uint8) if out is None else out
         file.seek(begin)  # of this opening alone: os.pread would do, but not on Windows

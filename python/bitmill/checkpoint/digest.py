@@ -11,17 +11,17 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill.checkpoint.data import as_bytes
 
-_WORDS = 1021
-_ROW = 8 * _WORDS
+_WORDS, _ROWS = 1021, 32
+_BLOCK = 8 * _WORDS * _ROWS
 
 
 def digest(arrays: Iterable[Array]) -> str:
-    """What arrays, one after the other, are known by, in hexadecimal.
+    """What arrays, one after the other, are known by: 128 bits in hexadecimal.
 
-    sha256 over this of each: its bytes as 64-bit words in a table of 1,021 columns (a prime, so
-    that rows of weights that change places change it), of which each column is summed modulo 2^64,
-    and then the bytes that fill no row. sha256 of all bytes would take longer than quantizing them.
-    Other weights, lost writes and torn ones do not pass; somebody who wants to pass can.
+    sha256 over this of each: for every block of 32 rows of 1,021 words of 64 bits, the sums of its
+    columns modulo 2^64; then the bytes that fill no block. (sha256 of all bytes would take longer
+    than quantizing them.) Other weights, lost and torn writes do not pass, nor do rows of 256 bytes
+    or more that have changed places, for 1,021 is a prime; somebody who wants to pass can.
 
     >>> digest([np.arange(3)])[:16], digest([np.arange(3), np.arange(0)])[:16]
     ('ab25350e3e65efeb', 'ab25350e3e65efeb')
@@ -29,14 +29,23 @@ def digest(arrays: Iterable[Array]) -> str:
     found = hashlib.sha256()
     for array in arrays:
         data = as_bytes(array)
-        full = data.nbytes // _ROW * _ROW
+        full = data.nbytes // _BLOCK * _BLOCK
         if full:
-            table = data[:full].view(np.uint64).reshape(-1, _WORDS)
-            found.update(np.add.reduce(table, axis=0).data)
+            blocks = data[:full].view(np.uint64).reshape(-1, _ROWS, _WORDS)
+            found.update(np.add.reduce(blocks, axis=1).data)
         found.update(data[full:].data)
-    return found.hexdigest()
+    return found.hexdigest()[:32]
 
 
-def digest_of(digests: Iterable[str]) -> str:
-    """One digest for those of all pieces of a tensor."""
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+class Joined:
+    """One digest for those of all pieces of a tensor, in order."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+
+    def add(self, digest: str) -> None:
+        """That of the next piece."""
+        self._found.update(digest.encode())
+
+    def __str__(self) -> str:
+        return self._found.hexdigest()[:32]

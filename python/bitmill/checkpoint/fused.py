@@ -19,20 +19,25 @@ _EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.*)")
 
 def refuse_split(source: Checkpoint, plan: Plan) -> None:
     """Raise one error for all layers that vLLM fuses and that do not share one scheme."""
+    split = split_layers(plan)
+    if split:
+        raise CheckpointError(
+            f"{source.where}: vLLM makes one layer of these, and wants one scheme for all parts "
+            f"(split_fused=True goes on, for other runtimes): {'; '.join(split)}"
+        )
+
+
+def split_layers(plan: Plan) -> list[str]:
+    """The layers that vLLM fuses and whose parts do not share one scheme, each with two of them."""
     if all(tensor.layer and tensor.layer.format == NATIVE for tensor in plan.quantized):
-        return
+        return []
     sets: dict[str, dict[str, LayerScheme | None]] = {}
     for tensor in plan.tensors:
         key = fused_into(tensor)
         if key is not None:
             sets.setdefault(key, {})[tensor.module] = tensor.layer
-    split = [parts for parts in sets.values() if len(set(parts.values())) > 1]
-    if split:
-        listed = "; ".join(_described(_different(parts)) for parts in split)
-        raise CheckpointError(
-            f"{source.where}: vLLM makes one layer of these, and wants one scheme for all parts "
-            f"(split_fused=True goes on, for other runtimes): {listed}"
-        )
+    split = (parts for parts in sets.values() if len(set(parts.values())) > 1)
+    return [_described(_different(parts)) for parts in split]
 
 
 def _different(parts: dict[str, LayerScheme | None]) -> dict[str, LayerScheme | None]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitmill import kernels
+from bitmill import __version__, kernels
 from bitmill._check import NonfiniteError
 from bitmill._dtypes import FLOATS, Array, dtype
 from bitmill._results import ErrorSums
@@ -30,10 +30,8 @@ from bitmill.grid import rows_of
 from bitmill.metrics import count_nonfinite
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Scheme
-from bitmill.schemes.counts import PER_GROUP
 from bitmill.schemes.overflow import ScaleOverflowError
 
-_PER_GROUP = ("underflowed_scales", *PER_GROUP)
 _buffers = Buffers()
 
 
@@ -78,11 +76,10 @@ class Piece:
     found: Found | None
     num_threads: int | None
     """Threads of the kernels."""
-
-    @property
-    def is_first(self) -> bool:
-        """Whether no piece of the tensor comes before it."""
-        return not any(self.origin)
+    run: str
+    """Another one in each run: executors such as that of dask take equal calls for one."""
+    version: str = __version__
+    """Of the bitmill that asks: one of another version may give other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +103,7 @@ class Done:
 
 def scan_piece(piece: Piece, gate: AbstractContextManager[Any] | None = None) -> Any:
     """What the scheme must know of a piece before it can encode any; None if it is refused."""
+    _check_version(piece)
     assert piece.layer is not None
     x = _read(piece)
     with gate or nullcontext():
@@ -128,22 +126,39 @@ def run_piece(
     `seen` is what `scan_piece` told of all pieces; `gate` lets as many compute as there are cores
     to do it, while others read and write.
     """
+    _check_version(piece)
     clock = _Clock()
     if piece.found is not None and _reuse(piece, piece.found, clock):
         return Done(reused=True, seconds=clock.seconds)
     x = _read(piece)
     clock.lap("reading")
+    source_digest = digest([x])  # now, while it is in the cache
+    clock.lap("hashing")
     with gate or nullcontext():
         clock.lap("waiting")
         try:
             arrays, sums, counts = _work(piece, x, seen, clock)
         except NonfiniteError:
             return Done(refused=True, seconds=clock.seconds)
-    written, read = digest(arrays[slot.name] for slot in piece.slots), digest([x])
+    written = digest(arrays[slot.name] for slot in piece.slots)
     clock.lap("hashing")
     write_at(piece.target, [(slot.begin, arrays[slot.name]) for slot in piece.slots])
     clock.lap("writing")
-    return Done(written, read, sums, counts, seconds=clock.seconds)
+    return Done(written, source_digest, sums, counts, seconds=clock.seconds)
+
+
+def digest_slots(
+    path: Path, slots: tuple[Slot, ...], gate: AbstractContextManager[Any] | None = None
+) -> str:
+    """The digest of a piece in a finished file."""
+    return digest(_read_slots(path, slots))
+
+
+def _check_version(piece: Piece) -> None:
+    if piece.version != __version__:
+        raise CheckpointError(
+            f"a worker has bitmill {__version__}, and the run {piece.version}; they must be equal"
+        )
 
 
 class _Clock:
@@ -170,12 +185,8 @@ def _read(piece: Piece) -> Array:
 
 def _reuse(piece: Piece, found: Found, clock: _Clock) -> bool:
     """Whether what was found is as it was; then it is where it belongs."""
-    sizes = [slot.nbytes for slot in found.slots]
-    out = _buffers.take("input", sum(sizes))
-    parts = np.split(out, np.cumsum(sizes)[:-1])
     try:
-        for slot, part in zip(found.slots, parts, strict=True):
-            read_bytes(found.path, slot.begin, slot.nbytes, out=part)
+        parts = _read_slots(found.path, found.slots)
     except (CheckpointError, FileNotFoundError):  # it is shorter, or gone
         return False
     clock.lap("reading")
@@ -186,6 +197,15 @@ def _reuse(piece: Piece, found: Found, clock: _Clock) -> bool:
         write_at(piece.target, zip(begins, parts, strict=True))
         clock.lap("writing")
     return same
+
+
+def _read_slots(path: Path, slots: tuple[Slot, ...]) -> list[Array]:
+    """The bytes of each, in a buffer of this thread."""
+    sizes = [slot.nbytes for slot in slots]
+    parts = np.split(_buffers.take("input", sum(sizes)), np.cumsum(sizes)[:-1])
+    for slot, part in zip(slots, parts, strict=True):
+        read_bytes(path, slot.begin, slot.nbytes, out=part)
+    return parts
 
 
 def _work(
@@ -208,10 +228,9 @@ def _work(
     arrays = BY_NAME[piece.layer.format].encode(q, piece.whole)
     clock.lap("quantizing")
     sums = _error_sums(scheme, x, made.arrays, threads)
-    counts = {"underflowed_scales": made.health.get("underflowed", 0)}
-    counts |= scheme.health(x, made.arrays, seen, num_threads=threads)
-    if seen is not None and not piece.is_first:
-        counts = {name: n for name, n in counts.items() if name not in _PER_GROUP}
+    is_first = seen is None or not any(piece.origin)
+    counts = scheme.health(x, made.arrays, seen, is_first=is_first, num_threads=threads)
+    counts |= {"underflowed_scales": made.health.get("underflowed", 0) if is_first else 0}
     clock.lap("measuring")
     return arrays, sums, counts
 

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The journal of an unfinished target: which pieces of which tensors lie in which file, done.
 
-It is a file of JSON lines that only grows. Nothing depends on when it reaches the disk: what it
-says about a piece counts if the piece has the digest that it names. A torn last line, as a kill or
-a full disk leaves it, is cut off.
+It is a file of lines, a checksum and JSON, that only grows. Nothing depends on when it reaches the
+disk: a piece counts as done if it has the digest that its line names. From the first line on that
+is torn or damaged, it is cut off.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from types import TracebackType
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
+from zlib import crc32
 
 from bitmill.checkpoint.paths import failing_at
 from bitmill.metrics import ErrorTotal
@@ -73,25 +73,21 @@ class Journal:
             os.ftruncate(self._handle, self._end)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is lost if it goes."""
+        """Whether no work is lost if it goes."""
         return not (self.pieces or self.commit)
 
     def add_piece(self, key: str, number: int, record: Record) -> None:
         """A piece is finished."""
         self.pieces.setdefault(key, {})[number] = record
-        self._write({"piece": [key, number], **asdict(record)})
+        said = {name: getattr(record, name) for name in Record.__slots__}
+        self._write({"piece": [key, number], **said})
 
     def add_refused(self, key: str) -> None:
         """A tensor cannot be quantized."""
@@ -108,7 +104,8 @@ class Journal:
             os.fsync(self._handle)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        text = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+        said = json.dumps(line, separators=(",", ":")).encode()
+        text = b"%08x %s\n" % (crc32(said), said)
         with failing_at(self.path):
             assert self._handle is not None
             while text:
@@ -123,8 +120,11 @@ class Journal:
 
     def _take_line(self, line: bytes) -> bool:
         """Whether the line is one of ours."""
+        checksum, _, text = line.rstrip(b"\n").partition(b" ")
         try:
-            said = json.loads(line)
+            if int(checksum, 16) != crc32(text):
+                return False
+            said = json.loads(text)
             if "piece" in said:
                 key, number = said.pop("piece")
                 total = ErrorTotal(*map(float, said.pop("total")))
@@ -132,12 +132,18 @@ class Journal:
             elif "refused" in said:
                 self.refused.add(said["refused"])
             else:
-                names = dict(said["commit"])
-                self.commit = Commit(names, _strings(said["obsolete"]), _strings(said["replaced"]))
-        except (ValueError, TypeError, KeyError):
+                names = said["commit"]
+                pairs = zip(_names(names), _names(names.values()), strict=True)
+                obsolete, replaced = _names(said["obsolete"]), _names(said["replaced"])
+                self.commit = Commit(dict(pairs), obsolete, replaced)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return False
         return True
 
 
-def _strings(value: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(map(str, value))
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of files in a folder, if they do not lead out of it."""
+    found = tuple(map(PurePosixPath, names))
+    if any(path.is_absolute() or ".." in path.parts for path in found):
+        raise ValueError("a name leads out of the folder")
+    return tuple(map(str, found))

@@ -24,7 +24,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises CheckpointError that says which process holds it, on which machine. Other machines are
     kept out too, as far as the file system of both tells them of locks.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     with _guard:
         if path in _held:
             raise _in_use(path, f"process {os.getpid()} (this one)")

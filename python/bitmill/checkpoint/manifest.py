@@ -9,14 +9,14 @@ the target with their sizes, and the version of bitmill.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bitmill import __version__
-from bitmill.checkpoint.digest import digest_of
+from bitmill.checkpoint.digest import Joined
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import parse_json
 from bitmill.checkpoint.output import Output
@@ -28,20 +28,19 @@ MANIFEST = "bitmill_manifest.json"
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Digests:
-    """What is known of a tensor when it is done."""
+    """What is known of the pieces of a tensor."""
 
-    source: str
+    source: Joined = field(default_factory=Joined)
     """Of its input."""
-    stored: str
+    stored: Joined = field(default_factory=Joined)
     """Of what stands for it in the target."""
 
-    @classmethod
-    def of(cls, pieces: Iterable[tuple[str, str]]) -> Digests:
-        """Of all pieces, by those of each."""
-        source, stored = zip(*pieces, strict=True)
-        return cls(digest_of(source), digest_of(stored))
+    def add(self, source: str, stored: str) -> None:
+        """Those of the next piece."""
+        self.source.add(source)
+        self.stored.add(stored)
 
 
 def expected(source: Checkpoint, plan: Plan, output: Output) -> dict[str, Any]:
@@ -69,8 +68,8 @@ def manifest_text(wanted: Mapping[str, Any], digests: Mapping[str, Digests]) -> 
     tensors = {
         name: {
             **said,
-            "source_digest": digests[name].source,
-            "stored_digest": digests[name].stored,
+            "source_digest": str(digests[name].source),
+            "stored_digest": str(digests[name].stored),
         }
         for name, said in wanted["tensors"].items()
     }

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitmill.checkpoint.header import Spec, TensorInfo, build_header
+from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import MAX_HEADER, Spec, TensorInfo, build_header
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS, Checkpoint
 from bitmill.checkpoint.write import json_text
@@ -47,7 +48,7 @@ class Output:
         return sizes | {name: len(text) for name, text in self.texts.items()}
 
 
-def deal(
+def assign_shards(
     tensors: Sequence[PlannedTensor], max_shard_size: int, metadata: Mapping[str, str]
 ) -> Shards:
     """The tensors in their order, in as few files of at most so many bytes as that order allows.
@@ -55,15 +56,16 @@ def deal(
     What stands for one tensor lies in one file, which is larger than the limit if that is.
     """
     shards: list[list[str]] = [[]]
-    head = 100 + len(json.dumps(metadata, ensure_ascii=False).encode())
-    size = head
+    first = 100 + len(json.dumps(metadata, ensure_ascii=False).encode())
+    head, size = first, first
     for tensor in tensors:
-        nbytes = sum(spec.nbytes + _entry_size(spec) for spec in tensor.stored)
-        if shards[-1] and size + nbytes > max_shard_size:
+        entries = sum(map(_entry_size, tensor.stored))
+        nbytes = entries + sum(spec.nbytes for spec in tensor.stored)
+        if shards[-1] and (size + nbytes > max_shard_size or head + entries > MAX_HEADER):
             shards.append([])
-            size = head
+            head, size = first, first
         shards[-1].append(tensor.name)
-        size += nbytes
+        head, size = head + entries, size + nbytes
     return tuple(map(tuple, shards))
 
 
@@ -77,7 +79,7 @@ def lay_out(source: Checkpoint, plan: Plan, shards: Shards | None = None) -> Out
     for header in source.files.values():
         metadata |= header.metadata
     if shards is None:
-        shards = deal(plan.tensors, plan.max_shard_size, metadata)
+        shards = assign_shards(plan.tensors, plan.max_shard_size, metadata)
     weights = {}
     for number, names in enumerate(shards, 1):
         held = tuple(tensors[name] for name in names)
@@ -86,9 +88,24 @@ def lay_out(source: Checkpoint, plan: Plan, shards: Shards | None = None) -> Out
     texts = {}
     if len(weights) > 1:
         texts[INDEX] = json_text(_index(source, weights))
+    _refuse_long(source, weights, texts)
     config = {**source.config, "quantization_config": plan.quantization_config()}
     texts[CONFIG] = json_text(config)
     return Output(weights, texts, shards)
+
+
+def _refuse_long(
+    source: Checkpoint, weights: Mapping[str, WeightFile], texts: Mapping[str, bytes]
+) -> None:
+    """Raise for names so many or so long that nobody could read a header, or the index."""
+    sizes = {name: len(file.head) for name, file in weights.items()}
+    sizes |= {name: len(text) for name, text in texts.items()}
+    for name, nbytes in sizes.items():
+        if nbytes > MAX_HEADER:
+            raise CheckpointError(
+                f"{source.where}: {name} would begin with {nbytes} bytes of names and places; "
+                f"readers take {MAX_HEADER}"
+            )
 
 
 def _file_name(number: int, count: int) -> str:

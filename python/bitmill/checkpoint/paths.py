@@ -21,16 +21,20 @@ def given_path(path: str | os.PathLike[str], name: str) -> Path:
 
 
 class Stamp(NamedTuple):
-    """What tells a file from what it was: a change of its content changes one of these."""
+    """What tells a file from others, and from what it was."""
 
     nbytes: int
     mtime_ns: int
-    ctime_ns: int
+    inode: int
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stamp:
         """The stamp of the file that was looked at."""
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def has_changed(self, found: os.stat_result) -> bool:
+        """Whether the file was written to since. Inodes may change at any time on some systems."""
+        return (found.st_size, found.st_mtime_ns) != (self.nbytes, self.mtime_ns)
 
 
 def regular_file(path: Path) -> Path:

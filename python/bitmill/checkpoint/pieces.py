@@ -18,10 +18,16 @@ from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.plan import PlannedTensor
 from bitmill.formats import BY_NAME, LayerScheme, total
 
-PIECE = 1 << 23
+PIECE = 1 << 22
 """Bytes of input in a piece, unless the least piece that a scheme allows is larger."""
 _ROW = 40
 """Bytes that the sums of errors of one row take: many short rows would take more than the data."""
+_GROUP = 20
+"""Bytes that the range of one group takes, and what finds out whether it clips values."""
+_SCANNED = 24
+"""Bytes more where pieces share groups: two scans may wait for the one that is worked on."""
+_COUNTING = 1 << 22
+"""Bytes that the counting of clipped values takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,12 @@ def cost(planned: PlannedTensor, span: Span) -> int:
     if planned.layer is None:
         return 2 * span.size
     stored = sum(_sizes(planned.layer, span.shape).values())
+    layout = planned.layer.weights.layout(span.shape)
+    groups = max((math.prod(field.shape) for field in layout if field.name == "scale"), default=0)
     # The input, its reconstruction in float32, and the codes: integers, packed, and as stored.
-    return span.size * (unit(planned) + 4 + 1) + 2 * stored + 2 * _ROW * span.rows
+    values = span.size * (unit(planned) + 4 + 1) + 2 * stored
+    each = _GROUP + (_SCANNED if is_shared(planned) else 0)
+    return values + 2 * _ROW * span.rows + each * groups + _COUNTING
 
 
 def _along(axis: int, shape: tuple[int, ...], count: int) -> list[Span]:

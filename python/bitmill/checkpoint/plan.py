@@ -129,8 +129,8 @@ class Plan:
         """The plan that leaves these tensors as they are, because of what was found in them."""
 
         def kept(tensor: PlannedTensor) -> PlannedTensor:
-            why = "NaN or infinite values"
-            return replace(tensor, layer=None, unsupported=why, nonfinite=True)
+            why = "values that are not finite in float32"
+            return replace(tensor, layer=None, reason=why, unsupported=why, nonfinite=True)
 
         return replace(self, tensors=tuple(kept(t) if t.name in names else t for t in self.tensors))
 
@@ -171,7 +171,10 @@ class Plan:
 
     @property
     def _method(self) -> Method:
-        return method_of(next(t.layer.format for t in self.quantized if t.layer is not None))
+        formats = [tensor.layer.format for tensor in self.quantized if tensor.layer is not None]
+        if not formats:
+            raise ValueError("the plan quantizes nothing")
+        return method_of(formats[0])
 
 
 def read_plan(path: str | os.PathLike[str]) -> Plan:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from types import TracebackType
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 Tag = TypeVar("Tag")
@@ -37,19 +36,16 @@ class Pool:
         self._given = executor
         self._gate = threading.Semaphore(num_threads)
         workers = min(at_once, num_threads + 2)
-        self._own = None if executor else ThreadPoolExecutor(workers, "bitmill")
-        # Results wait for those before them, but hold little; an executor may begin all it has.
-        self._window = 2 * workers if executor is None else max(1, min(at_once // 2, _MANY))
+        self._own = ThreadPoolExecutor(workers, "bitmill") if executor is None else None
+        # Results wait for those before them, but hold little; an executor may begin all it has:
+        # a window of pieces to scan, while those of the tensor before are there, all but one.
+        given = max(1, min((at_once + 1) // 2, _MANY))
+        self._window = 2 * workers if executor is None else given
 
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._own is not None:
             self._own.shutdown(wait=True, cancel_futures=True)
 
@@ -68,6 +64,9 @@ class Pool:
                     yield _next(waiting)
             while waiting:
                 yield _next(waiting)
+        except BrokenExecutor:
+            waiting.clear()  # it ends them all itself; cancelled ones would break it once more
+            raise
         finally:
             begun = [future for _, future in waiting if future is not None and not future.cancel()]
             wait(begun, _PATIENCE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -64,11 +65,11 @@ class _Tensor:
     slots: list[tuple[Slot, ...]]
     total: ErrorTotal = field(default_factory=ErrorTotal)
     counts: Counter[str] = field(default_factory=Counter)
-    digests: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def is_done(self) -> bool:
-        return len(self.digests) == len(self.spans)
+    digests: Digests = field(default_factory=Digests)
+    elsewhere: dict[Path, list[tuple[Slot, ...]] | None] = field(default_factory=dict)
+    """Where the pieces would lie in other files; None if such a file is not there."""
+    taken: int = 0
+    """Pieces that are done."""
 
     def report(self) -> TensorReport:
         """What became of it, with its health."""
@@ -121,27 +122,30 @@ class Run:
         self._infos = {info.name: info for _, info in source.tensors()}
         self._journal = journal
         self._pool = pool
+        self._name = secrets.token_hex(8)
         self._num_threads = num_threads
         self._keep_nonfinite = keep_nonfinite
         self._progress = progress or (lambda _: None)
-        self._sure: set[tuple[str, str, int]] = set()
-        """Partial, key and number of pieces that this run has written or looked at."""
+        self._verified: dict[tuple[str, str], set[int]] = {}
+        """Partial and key of a tensor -> numbers of pieces that this run has written or seen."""
         self._places = cache(_places)
         self._outcome = Outcome()
 
     def do(self, output: Output, partials: dict[str, Path], bytes_total: int) -> Outcome:
         """Every piece of every tensor; `partials` are the files to write to, by final name."""
         self._outcome = Outcome()
-        tensors = [
+        tensors = (  # made when it is their turn: there may be many
             self._tensor(planned, partials[name], file.places)
             for name, file in output.weights.items()
             for planned in file.tensors
-        ]
+        )
         done = 0
         with closing(self._pool.in_order(self._tasks(tensors))) as results:
             for (tensor, number), result in results:
                 if tensor.planned.name in self._outcome.refused:
                     continue
+                if not isinstance(result, Done | None):
+                    raise CheckpointError(f"the executor returned {result!r} for a piece")
                 if result is not None and result.refused:
                     self._refuse(tensor)
                     continue
@@ -166,10 +170,12 @@ class Run:
             slots(planned, spans, places),
         )
 
-    def _tasks(self, tensors: list[_Tensor]) -> Iterator[tuple[tuple[_Tensor, int], Task | None]]:
+    def _tasks(
+        self, tensors: Iterable[_Tensor]
+    ) -> Iterator[tuple[tuple[_Tensor, int], Task | None]]:
         for tensor in tensors:
             numbers = range(len(tensor.spans))
-            missing = [n for n in numbers if not self._is_sure(tensor, n)]
+            missing = [n for n in numbers if not self._is_verified(tensor, n)]
             seen = None
             if missing and len(tensor.spans) > 1 and is_shared(tensor.planned):
                 seen = self._scan(tensor)
@@ -178,8 +184,8 @@ class Run:
             for number in numbers:
                 if tensor.planned.name in self._outcome.refused:
                     break
-                sure = self._is_sure(tensor, number)
-                task = None if sure else Task(run_piece, (self._piece(tensor, number), seen))
+                verified = self._is_verified(tensor, number)
+                task = None if verified else Task(run_piece, (self._piece(tensor, number), seen))
                 yield (tensor, number), task
 
     def _scan(self, tensor: _Tensor) -> Any:
@@ -214,13 +220,14 @@ class Run:
             slots=tensor.slots[number],
             found=self._found(tensor, number),
             num_threads=self._num_threads,
+            run=self._name,
         )
 
     def _record(self, tensor: _Tensor, number: int) -> Record | None:
         return self._journal.pieces.get(tensor.key, {}).get(number)
 
-    def _is_sure(self, tensor: _Tensor, number: int) -> bool:
-        return (tensor.partial.name, tensor.key, number) in self._sure
+    def _is_verified(self, tensor: _Tensor, number: int) -> bool:
+        return number in self._verified.get((tensor.partial.name, tensor.key), ())
 
     def _found(self, tensor: _Tensor, number: int) -> Found | None:
         """Where an earlier run, or an earlier layout, has left the piece."""
@@ -230,11 +237,13 @@ class Run:
         path = tensor.partial.with_name(record.partial)
         if path == tensor.partial:
             return Found(path, tensor.slots[number], record.digest)
-        places = self._places(path)
-        if not all(spec.name in places for spec in tensor.planned.stored):
-            return None
-        there = slots(tensor.planned, tensor.spans, places)
-        return Found(path, there[number], record.digest)
+        if path not in tensor.elsewhere:
+            places = self._places(path)
+            is_there = all(spec.name in places for spec in tensor.planned.stored)
+            there = slots(tensor.planned, tensor.spans, places) if is_there else None
+            tensor.elsewhere[path] = there
+        found = tensor.elsewhere[path]
+        return None if found is None else Found(path, found[number], record.digest)
 
     def _take(self, tensor: _Tensor, number: int, done: Done | None) -> None:
         """Account for a piece: by its result, or by its record if it was done before."""
@@ -255,13 +264,14 @@ class Run:
         if record.partial != tensor.partial.name:
             record = replace(record, partial=tensor.partial.name)
             self._journal.add_piece(tensor.key, number, record)
-        self._sure.add((tensor.partial.name, tensor.key, number))
+        self._verified.setdefault((tensor.partial.name, tensor.key), set()).add(number)
         tensor.total, tensor.counts = record.total, Counter(record.counts)
-        tensor.digests.append((record.source_digest, record.digest))
+        tensor.digests.add(record.source_digest, record.digest)
+        tensor.taken += 1
         self.seconds.update(done.seconds if done else {})
-        if tensor.is_done:
+        if tensor.taken == len(tensor.spans):
             self._outcome.reports.append(tensor.report())
-            self._outcome.digests[tensor.planned.name] = Digests.of(tensor.digests)
+            self._outcome.digests[tensor.planned.name] = tensor.digests
 
     def _refuse(self, tensor: _Tensor) -> None:
         """A tensor that cannot be quantized: an error, or one to keep."""

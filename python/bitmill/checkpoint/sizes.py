@@ -18,7 +18,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 def parse_size(value: Any, name: str) -> int:
-    """The argument called `name` as a number of bytes, at least 1.
+    """The argument called `name` as a number of bytes, from 1 to 2^63 - 1.
 
     Units are powers of 1000 (KB, MB, GB, TB) and of 1024 (KiB, MiB, GiB, TiB), in any case. Raises
     TypeError for what is neither a string nor an int, ValueError for what is no size.
@@ -45,4 +45,6 @@ def parse_size(value: Any, name: str) -> int:
             ) from None
     if count < 1:
         raise ValueError(f"{name}={value!r} must be at least 1 byte")
+    if count >> 63:
+        raise ValueError(f"{name} is more than 2^63 - 1 bytes, which no file or memory has")
     return count

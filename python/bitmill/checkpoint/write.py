@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,22 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
-def sync(path: Path, flags: int = os.O_RDWR) -> None:
-    """Wait until the content of a file is on the disk."""
+def sync(path: Path, flags: int = os.O_RDWR, *, or_remove: bool = False) -> None:
+    """Wait until the content of a file is on the disk.
+
+    If the disk fails, nobody knows how much of it was written, and nobody can find out: it reads as
+    it should for as long as it is in memory, and a second try reports success. With `or_remove` the
+    file goes then, so that nobody goes on with it.
+    """
     with failing_at(path):
         handle = os.open(path, flags)
         try:
             os.fsync(handle)
+        except OSError:
+            if or_remove:
+                with suppress(OSError):
+                    path.unlink()
+            raise
         finally:
             os.close(handle)
 

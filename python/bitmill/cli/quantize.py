@@ -9,7 +9,6 @@ from typing import Any
 
 from bitmill import clip
 from bitmill.checkpoint import (
-    CheckpointError,
     Plan,
     Report,
     open_checkpoint,
@@ -22,7 +21,6 @@ from bitmill.checkpoint.convert import MAX_MEMORY, ON_NONFINITE
 from bitmill.checkpoint.plan import MAX_SHARD_SIZE
 from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES, check_plan
 from bitmill.checkpoint.rules import Rules
-from bitmill.checkpoint.target import is_unfinished
 from bitmill.cli.arguments import (
     add_json,
     add_threads,
@@ -179,7 +177,8 @@ def run(args: argparse.Namespace) -> None:
     plan = given if isinstance(given, Plan) else _plan(args, *given)
     if args.dry_run:
         if isinstance(given, Plan):
-            plan = check_plan(open_checkpoint(args.src), plan)
+            limit = args.max_shard_size or plan.max_shard_size
+            plan = check_plan(open_checkpoint(args.src), replace(plan, max_shard_size=limit))
         elif args.plan is not None:
             plan.save(args.plan)
         if args.json:
@@ -200,25 +199,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
-    """Do the work; what ends it early says whether it can be continued."""
-    try:
-        with ProgressDisplay() as display, dask_executor(args) as executor:
-            return quantize_checkpoint(
-                args.src,
-                args.dst,
-                plan,
-                max_memory=args.max_memory or MAX_MEMORY,
-                max_shard_size=args.max_shard_size,
-                num_threads=num_threads if executor is None or args.threads else None,
-                executor=executor,
-                progress=display,
-                overwrite=args.overwrite,
-                on_nonfinite=args.on_nonfinite,
-            )
-    except (CheckpointError, OSError, KeyboardInterrupt) as error:
-        if is_unfinished(args.dst):
-            error.add_note("the same command continues")
-        raise
+    """Do the work."""
+    with ProgressDisplay() as display, dask_executor(args) as executor:
+        return quantize_checkpoint(
+            args.src,
+            args.dst,
+            plan,
+            max_memory=args.max_memory or MAX_MEMORY,
+            max_shard_size=args.max_shard_size,
+            num_threads=num_threads if executor is None or args.threads else None,
+            executor=executor,
+            progress=display,
+            overwrite=args.overwrite,
+            on_nonfinite=args.on_nonfinite,
+        )
 
 
 def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]]:

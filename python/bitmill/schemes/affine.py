@@ -270,9 +270,13 @@ class Affine:
         arrays: Mapping[str, Array],
         seen: Range | None = None,
         *,
+        is_first: bool = True,
         num_threads: int | None = None,
     ) -> dict[str, int]:
-        """Counts of groups of zeros, of values beyond the last code, and of negative scales."""
+        """Counts of groups of zeros, of values beyond the last code, and of negative scales.
+
+        `is_first` is false for all but the first of pieces that share their groups.
+        """
         view, params = self.view(x.shape), self.params(arrays, x.shape)
         seen = seen or ranges(x, view, num_threads=num_threads)
         divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
@@ -280,6 +284,8 @@ class Affine:
         if counts.may_clip(seen, divided_by, self.code_range):
             codes = self.codes(arrays, x.shape, num_threads=num_threads)
             clipped = counts.clipped(x, codes, divided_by, view, self.code_range)
+        if not is_first:
+            return {"clipped": clipped}
         return {
             "zero_groups": counts.zero_groups(seen),
             "clipped": clipped,
@@ -394,9 +400,14 @@ def _describe_axis(axis: Axis) -> str:
     return "row" if axis == "row" else "tensor" if axis is None else f"axis {axis}"
 
 
+@lru_cache(maxsize=1)
+def _default() -> Affine:
+    return Affine()
+
+
 def _given(scheme: Affine) -> dict[str, Any]:
     """The options, beside bits, that differ from the defaults, as their constructor takes them."""
-    default = Affine()
+    default = _default()
     values = {f.name: getattr(scheme, f.name) for f in fields(Affine) if f.name != "bits"}
     return {name: value for name, value in values.items() if value != getattr(default, name)}
 

@@ -78,9 +78,13 @@ class Scheme(Protocol):
         arrays: Mapping[str, Array],
         seen: Any = None,
         *,
+        is_first: bool = True,
         num_threads: int | None = None,
     ) -> dict[str, int]:
-        """Counts of what deserves a look in the finished tensor, beside those of `quantize`."""
+        """Counts of what deserves a look in the finished tensor, beside those of `quantize`.
+
+        Of a piece that was scanned (`seen`) what it shares with others counts in the first alone.
+        """
 
     def with_scales(self, scales: str) -> Scheme:
         """The same scheme with scales stored in another dtype."""

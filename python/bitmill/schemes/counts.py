@@ -12,10 +12,7 @@ from bitmill._dtypes import Array
 from bitmill._results import Params, Range, each_param
 from bitmill.grid import CodeRange, View
 
-PER_GROUP = ("zero_groups", "negative_scales")
-"""Counts of groups, which pieces that share them must not count again."""
-
-_CHUNK = 1 << 18  # values whose codes are compared at a time
+_CHUNK = 1 << 16  # values whose codes are compared at a time: each may take 60 bytes meanwhile
 
 
 def zero_groups(seen: Range) -> int:
