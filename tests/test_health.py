@@ -273,3 +273,24 @@ def test_quantized_tensors_that_need_no_look_have_no_counts(tmp_path: Path) -> N
     (tensor,) = bm.quantize_checkpoint(src, tmp_path / "dst", bm.Affine(4)).tensors
     assert tensor.health == Health()
     assert not tensor.health
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("scales", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("rule", ["absmax", "full_range", "signed_max"])
+def test_scales_that_are_fitted_spare_a_look_at_the_values_and_change_no_count(
+    rng: np.random.Generator, bits: int, scales: str, rule: str
+) -> None:
+    scheme = bm.Affine(bits, group_size=16, scales=scales, scale_rule=rule)
+    qmax = scheme.code_range.qmax
+    for exponent in (-44, -30, -8, -4, 0, 2):
+        x = (rng.standard_normal((200, 64)) * 10.0**exponent).astype(np.float32)
+        x[::7, :16] *= rng.random((29, 1), np.float32)
+        if exponent == 0:
+            x[3, 16:32] = 0
+            x[5, 16:32] = np.linspace(-qmax, qmax, 16)  # its scale is 1
+        q = bm.quantize(x, scheme)
+        told, looked = scheme.health(x, q.arrays, fitted=True), scheme.health(x, q.arrays)
+        assert {name: told.get(name, 0) for name in looked} == looked
+        if rule == "absmax" and bits <= 8 and exponent in (-4, 2):
+            assert told == {}

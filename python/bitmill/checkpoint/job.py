@@ -229,7 +229,9 @@ def _work(
     clock.lap("quantizing")
     sums = _error_sums(scheme, x, made.arrays, threads)
     is_first = seen is None or not any(piece.origin)
-    counts = scheme.health(x, made.arrays, seen, is_first=is_first, num_threads=threads)
+    counts = scheme.health(
+        x, made.arrays, seen, is_first=is_first, fitted=True, num_threads=threads
+    )
     counts |= {"underflowed_scales": made.health.get("underflowed", 0) if is_first else 0}
     clock.lap("measuring")
     return arrays, sums, counts

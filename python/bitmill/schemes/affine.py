@@ -271,13 +271,17 @@ class Affine:
         seen: Range | None = None,
         *,
         is_first: bool = True,
+        fitted: bool = False,
         num_threads: int | None = None,
     ) -> dict[str, int]:
         """Counts of groups of zeros, of values beyond the last code, and of negative scales.
 
-        `is_first` is false for all but the first of pieces that share their groups.
+        `is_first` is false for all but the first of pieces that share their groups; `fitted` says
+        that the arrays are what `quantize` made of `x`.
         """
         view, params = self.view(x.shape), self.params(arrays, x.shape)
+        if fitted and self.clip == MinMax() and counts.is_plain(params[0], self.grid):
+            return {}
         seen = seen or ranges(x, view, num_threads=num_threads)
         divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
         clipped = 0

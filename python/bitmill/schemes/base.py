@@ -79,11 +79,13 @@ class Scheme(Protocol):
         seen: Any = None,
         *,
         is_first: bool = True,
+        fitted: bool = False,
         num_threads: int | None = None,
     ) -> dict[str, int]:
         """Counts of what deserves a look in the finished tensor, beside those of `quantize`.
 
         Of a piece that was scanned (`seen`) what it shares with others counts in the first alone.
+        `fitted` says that the arrays are those of `quantize`, which may spare a look at the values.
         """
 
     def with_scales(self, scales: str) -> Scheme:

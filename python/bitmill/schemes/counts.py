@@ -10,9 +10,23 @@ import numpy as np
 from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import Params, Range, each_param
-from bitmill.grid import CodeRange, View
+from bitmill.grid import CodeRange, Grid, View
 
+_LEAST_NORMAL = {"float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
 _CHUNK = 1 << 16  # values whose codes are compared at a time: each may take 60 bytes meanwhile
+
+
+def is_plain(scale: Array, grid: Grid) -> bool:
+    """Whether the scales that `grid` gives to whole ranges tell that there is nothing to count.
+
+    By the rule absmax / qmax, a scale of 1 may stand for a group of zeros, no other does. A scale
+    that its dtype holds to 2^-9 of its value, as bfloat16 holds all but subnormal ones, divides no
+    value of its group to more than qmax + 1/2, for a qmax of up to 127.
+    """
+    if grid.rule != "absmax" or grid.qmax > 127:
+        return False
+    least, one = (scale.dtype.type(value) for value in (_LEAST_NORMAL[grid.scales], 1))
+    return bool((scale >= least).all() and (scale != one).all())
 
 
 def zero_groups(seen: Range) -> int:
