@@ -2,9 +2,10 @@
 """Checkpoints: read, plan, convert, write, look into.
 
 `read` and `header` know what lies on disk; `patterns`, `rules` and `planner` decide from headers
-alone what becomes of each tensor; `plan` holds the decision, `output` the files that follow;
-`convert` and `job` do it, `write` and `copy` fill the target folder. `loaded`, `inspect` and
-`compare` look at what is there.
+alone what becomes of each tensor; `plan` holds the decision, `output` the files that follow.
+`convert` and `conversion` do it: `pieces` cuts tensors, `job` does a piece, `pool` says where,
+`run` puts them together, `journal` and `target` see to it that nothing is lost, `manifest` and
+`changed` that nothing is done twice. `loaded`, `inspect` and `compare` look at what is there.
 """
 
 from bitmill.checkpoint.convert import quantize_checkpoint

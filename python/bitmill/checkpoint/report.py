@@ -112,8 +112,7 @@ class Report:
     """Files of the target folder that were there before, under the name of a new one. These, what
     follows, and how long it took, are not in the file."""
     removed: tuple[str, ...] = ()
-    """Files of the target folder that were deleted: other weights of the checkpoint that was there,
-    and what killed runs had left."""
+    """Files of the target folder that were deleted: weights of the checkpoint that was there."""
     seconds: float | None = None
     """How long it took."""
     profile: dict[str, float] = field(default_factory=dict)

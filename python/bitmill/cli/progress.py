@@ -43,7 +43,7 @@ class ProgressDisplay:
             self._bar.stop()
 
     def __call__(self, now: Progress) -> None:
-        """Show that a tensor is finished."""
+        """Show that a piece is finished."""
         name = printable(now.tensor)
         if self._bar and self._task is not None:
             done, total = now.bytes_done, now.bytes_total
