@@ -99,10 +99,15 @@ def test_workers_give_the_same_files(src: Path, tmp_path: Path, client: Any, rul
     assert found.to_dict() == wanted.to_dict()
 
 
-@pytest.mark.parametrize(("rules", "count"), [("W4A16", 1), ("W4A16", 15), ("scanned", 15)])
+@pytest.mark.parametrize(
+    ("rules", "count", "restart"),
+    [("W4A16", 1, True), ("W4A16", 15, False), ("scanned", 15, True)],
+)
 def test_loss_of_a_worker_changes_nothing(
-    src: Path, tmp_path: Path, doomed: Any, rules: str, count: int
+    src: Path, tmp_path: Path, doomed: Any, rules: str, count: int, restart: bool
 ) -> None:
+    for nanny in doomed.workers.values():
+        nanny.auto_restart = restart
     wanted = bm.quantize_checkpoint(src, tmp_path / "wanted", RULES[rules])
     killer = Killer(doomed, count)
     with distributed.Client(doomed, set_as_default=False) as client:
@@ -113,22 +118,6 @@ def test_loss_of_a_worker_changes_nothing(
     assert killer.left <= 0
     assert contents(tmp_path / "dst") == contents(tmp_path / "wanted")
     assert found.to_dict() == wanted.to_dict()
-
-
-def test_worker_that_is_not_started_again_is_not_missed(
-    src: Path, tmp_path: Path, doomed: Any
-) -> None:
-    for nanny in doomed.workers.values():
-        nanny.auto_restart = False
-    killer = Killer(doomed, 15)
-    with distributed.Client(doomed, set_as_default=False) as client:
-        executor = client.get_executor()
-        bm.quantize_checkpoint(src, tmp_path / "dst", "W4A16", executor=executor, progress=killer)
-        _wait_until(
-            lambda: client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.workers)) == 1
-        )
-    bm.quantize_checkpoint(src, tmp_path / "wanted", "W4A16")
-    assert contents(tmp_path / "dst") == contents(tmp_path / "wanted")
 
 
 def test_results_of_an_earlier_run_are_not_taken_for_work(

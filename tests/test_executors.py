@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
-    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
@@ -28,6 +27,7 @@ import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme, Progress, Report, job, pieces
 from bitmill.checkpoint.target import WORK
 from checkpoints import contents, llama, make, weight
+from fake_executors import Backwards, Empty, Failing, LostError, Numb
 
 RULES = {
     "W4A16": "W4A16",
@@ -207,44 +207,6 @@ def test_broken_pool_leaves_what_can_be_continued(src: Path, tmp_path: Path, rul
 # Executors of others
 
 
-class Backwards(Executor):
-    """Does nothing until a result is asked for: then all that it has, the last first."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
-        self.calls: list[tuple[Any, ...]] = []
-        self.most = 0
-
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = Asked(self)
-        self.calls.append((function, *args))
-        self.waiting.append((future, lambda: function(*args, **kwargs)))
-        self.most = max(self.most, len(self.waiting))
-        return future
-
-    def do_all(self) -> None:
-        while self.waiting:
-            future, work = self.waiting.pop()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(work())
-                except BaseException as error:
-                    future.set_exception(error)
-
-
-class Asked(Future[Any]):
-    """A future of `Backwards`."""
-
-    def __init__(self, executor: Backwards) -> None:
-        super().__init__()
-        self._executor = executor
-
-    def result(self, timeout: float | None = None) -> Any:
-        if not self.done():
-            self._executor.do_all()
-        return super().result(0)
-
-
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 def test_order_of_the_pieces_does_not_matter(src: Path, tmp_path: Path, rules: Any) -> None:
     check_same(src, tmp_path, rules, Backwards())
@@ -267,19 +229,6 @@ def test_no_more_than_a_hundred_or_so_pieces_are_begun(src: Path, tmp_path: Path
         src, tmp_path / "dst", RULES["scanned"], executor=executor, max_memory="1TiB"
     )
     assert 64 <= executor.most < 128
-
-
-class Numb(pickle.Pickler):
-    """Notes the arrays that it is given."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.arrays: list[np.ndarray] = []
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            self.arrays.append(value)
-        return NotImplemented
 
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
@@ -316,28 +265,6 @@ def test_num_threads_is_that_of_each_piece(
     executor = Backwards()
     bm.quantize_checkpoint(src, tmp_path / "dst", "W4A16", executor=executor, num_threads=given)
     assert {call[1].num_threads for call in executor.calls} == {wanted}
-
-
-class LostError(Exception):
-    """The executor's own failure."""
-
-
-class Failing(Backwards):
-    """One of its calls fails."""
-
-    def __init__(self, number: int, *, at_once: bool, kind: type[Exception] = LostError) -> None:
-        super().__init__()
-        self.left, self.at_once, self.error = number, at_once, kind("no workers")
-
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.left -= 1
-        if self.left:
-            return super().submit(function, *args, **kwargs)
-        if self.at_once:
-            raise self.error
-        future: Future[Any] = Future()
-        future.set_exception(self.error)
-        return future
 
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
@@ -384,13 +311,6 @@ def test_executor_is_left_as_it_was(src: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
         bm.quantize_checkpoint(src, tmp_path / "dst", "W4A16", executor=executor)
         assert executor.submit(max, 1, 2).result() == 2
-
-
-class Empty(Backwards):
-    """An executor that is false, as what has a length of 0 is."""
-
-    def __len__(self) -> int:
-        return 0
 
 
 def test_executor_may_be_false(src: Path, tmp_path: Path) -> None:
