@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -433,3 +434,18 @@ def test_native_weights_of_any_axis_are_cut_right(
     assert report.tensors[0].metrics == bm.metrics(x, wanted)
     health = scheme.health(x, wanted.arrays)
     assert {name: getattr(report.tensors[0].health, name) for name in health} == health
+
+
+def test_what_other_plans_have_left_stays_while_there_is_room(
+    src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "dst" / WORK
+    for bits in (4, 5, 6):
+        with pytest.raises(StopError):
+            quantize_checkpoint(src, tmp_path / "dst", bm.Affine(bits), progress=stop_after(110))
+    assert len(list(work.glob(f"*-{WEIGHTS}"))) == 3
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"No space left on device: \d+ bytes more are needed"):
+        quantize_checkpoint(src, tmp_path / "dst", bm.Affine(7))
+    assert len(list(work.glob(f"*-{WEIGHTS}"))) == 1  # with the tensors that all plans keep

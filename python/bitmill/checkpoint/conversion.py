@@ -147,7 +147,8 @@ class Conversion:
         """Files for the weights, with their headers, and copies of all other files."""
         work.unstage()
         partials = {n: work.stage(n, self._version(file)) for n, file in output.weights.items()}
-        work.remove_others(self._needed(work.journal))
+        if _missing_room(self.path, output, partials) > 0:
+            work.remove_others(self._needed(work.journal))  # what runs with other plans have left
         _refuse_full(self.path, output, partials)
         for name, file in output.weights.items():
             if not is_created(partials[name], file.head, file.nbytes):
@@ -240,17 +241,20 @@ def _split_notes(plan: Plan) -> Iterator[str]:
 
 def _refuse_full(path: Path, output: Output, partials: Mapping[str, Path]) -> None:
     """Raise if the disk has no room for what is still to be written: better now than at the end."""
+    missing = _missing_room(path, output, partials)
+    if missing > 0:
+        raise OSError(
+            errno.ENOSPC, f"No space left on device: {missing} bytes more are needed", str(path)
+        )
+
+
+def _missing_room(path: Path, output: Output, partials: Mapping[str, Path]) -> int:
+    """Bytes that what is still to be written takes beyond those that are free."""
     needed = sum(file.nbytes for file in output.weights.values())
     for partial in partials.values():
         with suppress(OSError):
             needed -= 512 * getattr(os.stat(partial), "st_blocks", 0)
-    free = shutil.disk_usage(path).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"No space left on device: {needed} bytes are needed, {free} are free",
-            str(path),
-        )
+    return needed - shutil.disk_usage(path).free
 
 
 def _exists(path: Path, what: str) -> FileExistsError:
