@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from sys import intern
 from typing import Any
 from zlib import crc32
 
@@ -128,6 +129,7 @@ class Journal:
             if "piece" in said:
                 key, number = said.pop("piece")
                 total = ErrorTotal(*map(float, said.pop("total")))
+                said["partial"] = intern(said["partial"])  # the same for thousands of pieces
                 self.pieces.setdefault(key, {})[number] = Record(**said, total=total)
             elif "refused" in said:
                 self.refused.add(said["refused"])

@@ -257,7 +257,7 @@ class Run:
                 done.digest,
                 done.source_digest,
                 tensor.total,
-                dict(tensor.counts),
+                {name: count for name, count in tensor.counts.items() if count},
             )
             self._journal.add_piece(tensor.key, number, record)
         assert record is not None
