@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from bitmill import _core, clip, kernels, layouts, reference
+from bitmill import _core, kernels, layouts, reference
+from bitmill.clip import extremes, minmax
 from bitmill.schemes import affine
 
 ENGINES = ("twin", *_core.isas())
@@ -35,7 +36,7 @@ def api(name: str) -> Iterator[None]:
     """The public functions on that engine; on "twin", no compiled kernel can be called."""
     with engine(name) as module, pytest.MonkeyPatch.context() as patch:
         if module is reference:
-            for user in (affine, clip, layouts):
+            for user in (affine, extremes, layouts, minmax):
                 patch.setattr(user, "kernels", reference)
             for kernel in _core.kernel_names():
                 patch.setattr(_core, kernel, None)

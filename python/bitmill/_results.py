@@ -35,7 +35,8 @@ class AffineParams(NamedTuple):
 
     `overflowed` counts groups whose scale or offset is not finite in its storage dtype (their
     entries are unspecified), `underflowed` those whose scale was raised to the smallest positive
-    value of that dtype.
+    value of that dtype, and `unclipped` those whose clip left no range, so that they have the full
+    one.
     """
 
     scale: Array
@@ -43,6 +44,7 @@ class AffineParams(NamedTuple):
     offset: Array | None
     overflowed: int
     underflowed: int
+    unclipped: int = 0
 
 
 class AffineCodes(NamedTuple):

@@ -19,8 +19,9 @@ class QTensor:
     """A tensor as `bitmill.quantize` returns it.
 
     `arrays` are those of `scheme.layout(shape)`; `dtype` is the name of the input's dtype; `health`
-    counts what happened on the way ("underflowed": scales raised to the smallest positive value),
-    and is empty where nothing did. Raises ValueError for arrays that are not those of the layout.
+    counts what happened on the way ("underflowed": scales raised to the smallest positive value;
+    "unclipped": groups whose clip left no range, which have the full one), and is empty where
+    nothing did. Raises ValueError for arrays that are not those of the layout.
 
     `np.asarray(q)` is `q.dequantize()`: float32.
     """

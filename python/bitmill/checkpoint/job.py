@@ -232,7 +232,8 @@ def _work(
     counts = scheme.health(
         x, made.arrays, seen, is_first=is_first, fitted=True, num_threads=threads
     )
-    counts |= {"underflowed_scales": made.health.get("underflowed", 0) if is_first else 0}
+    for name, count in (("underflowed_scales", "underflowed"), ("unclipped", "unclipped")):
+        counts[name] = made.health.get(count, 0) if is_first else 0
     clock.lap("measuring")
     return arrays, sums, counts
 

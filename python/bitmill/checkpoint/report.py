@@ -36,6 +36,8 @@ class Health:
     negative_scales: int = 0
     clipped: int = 0
     """Weights beyond the range of their codes."""
+    unclipped: int = 0
+    """Groups whose clip left no range, so that they have the full one."""
     fallbacks: int = 0
     """1 if the tensor did not get what its rule asked for."""
 

@@ -13,6 +13,8 @@ from bitmill._check import MAX_THREADS
 from bitmill._threads import resolve
 from bitmill.checkpoint.patterns import check_pattern
 from bitmill.checkpoint.sizes import parse_size
+from bitmill.clip import Clip
+from bitmill.clip import resolve as resolve_clip
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +55,14 @@ def pattern(text: str) -> str:
     """A pattern that selects weights."""
     try:
         return check_pattern(text, "pattern")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def clip(text: str) -> Clip:
+    """A way to choose ranges, such as "minmax"."""
+    try:
+        return resolve_clip(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -7,7 +7,6 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from bitmill import clip
 from bitmill.checkpoint import (
     Plan,
     Report,
@@ -24,6 +23,7 @@ from bitmill.checkpoint.rules import Rules
 from bitmill.cli.arguments import (
     add_json,
     add_threads,
+    clip,
     group_size,
     path,
     pattern,
@@ -127,7 +127,7 @@ def _add_scheme(group: Any) -> None:
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
-    add("--clip", choices=tuple(clip.NAMES), help="how ranges are chosen (default: minmax)")
+    add("--clip", type=clip, metavar="NAME", help="how ranges are chosen (default: minmax)")
     add(
         "--scale-rule",
         choices=("absmax", "full_range", "signed_max"),

@@ -20,6 +20,7 @@ _HEALTH = {
     "underflowed_scales": "underflowed scales",
     "negative_scales": "negative scales",
     "clipped": "clipped weights",
+    "unclipped": "groups not clipped",
 }
 
 

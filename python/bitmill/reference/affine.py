@@ -173,7 +173,7 @@ def affine_quantize(
         bits=bits,
         out=out,
     )
-    return AffineCodes(codes, *params[:3], int(bad.sum()), *params[3:])
+    return AffineCodes(codes, *params[:3], int(bad.sum()), params.overflowed, params.underflowed)
 
 
 def affine_decode(

@@ -13,9 +13,9 @@ import numpy as np
 
 from bitmill import _check, kernels, layouts
 from bitmill._dtypes import STORAGES, Array, dtype
-from bitmill._results import AffineParams, Params, Range, each_param
+from bitmill._results import AffineCodes, AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
-from bitmill.clip import Clip, MinMax, merge, ranges
+from bitmill.clip import Clip, MinMax, merge, ranges, spelled
 from bitmill.clip import resolve as resolve_clip
 from bitmill.grid import Axis, CodeRange, Grid, View, channel_axis, code_range, rows_of
 from bitmill.grid import view as view_of
@@ -140,7 +140,10 @@ class Affine:
         >>> Affine(4, group_size=32).to_dict()
         {'scheme': 'Affine', 'bits': 4, 'group_size': 32}
         """
-        return {"scheme": "Affine", "bits": self.bits} | _given(self)
+        given = _given(self)
+        if "clip" in given:
+            given["clip"] = spelled(given["clip"])
+        return {"scheme": "Affine", "bits": self.bits} | given
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # nothing that is derived
@@ -219,7 +222,7 @@ class Affine:
             return self._quantize_fused(x, view, num_threads)
         params = self.fit(x, num_threads=num_threads) if seen is None else self._fit_ranges(seen, x)
         arrays = self.encode(x, params, seen, num_threads=num_threads)
-        return Encoded(arrays, _health(params.underflowed))
+        return Encoded(arrays, _health(params))
 
     def decode(
         self,
@@ -319,7 +322,7 @@ class Affine:
             raise _check.nonfinite_error(x)
         if made.overflowed:
             raise overflow_error(self, ranges(x, view, num_threads=num_threads))
-        return Encoded(self._arrays(x.shape, *made[:4]), _health(made.underflowed))
+        return Encoded(self._arrays(x.shape, *made[:4]), _health(made))
 
     def _arrays(
         self,
@@ -416,5 +419,6 @@ def _given(scheme: Affine) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
-def _health(underflowed: int) -> dict[str, int]:
-    return {"underflowed": underflowed} if underflowed else {}
+def _health(made: AffineParams | AffineCodes) -> dict[str, int]:
+    counts = {name: getattr(made, name, 0) for name in ("underflowed", "unclipped")}
+    return {name: count for name, count in counts.items() if count}

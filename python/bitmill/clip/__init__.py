@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""How the range that a group's scale covers is chosen. A clip turns values into parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitmill import _check
+from bitmill.clip.base import Clip
+from bitmill.clip.extremes import merge, ranges
+from bitmill.clip.minmax import MinMax
+
+__all__ = ["Clip", "MinMax", "merge", "ranges", "resolve", "spelled"]
+
+_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax,)}
+
+
+def resolve(clip: Any) -> Clip:
+    """`clip`, or the clip that a string names: "minmax".
+
+    Raises TypeError for what is neither, and ValueError for a string that names none.
+
+    >>> resolve("minmax")
+    MinMax()
+    """
+    if isinstance(clip, Clip):
+        return clip
+    if isinstance(clip, type):
+        raise TypeError(f"clip is the class {clip.__name__}; wanted an object: {clip.__name__}()")
+    if not isinstance(clip, str):
+        _check.choice(clip, "clip", tuple(_KINDS))
+    name, colon, argument = clip.partition(":")
+    if name not in _KINDS:
+        _check.choice(clip, "clip", tuple(_KINDS))
+    return _KINDS[name].parse(argument if colon else None)
+
+
+def spelled(clip: Clip) -> str:
+    """The string that `resolve` reads back.
+
+    Raises ValueError for a clip of a class that is not bitmill's.
+
+    >>> spelled(MinMax())
+    'minmax'
+    """
+    if type(clip) is not _KINDS.get(clip.name):
+        raise ValueError(f"clip={clip!r} is not of bitmill: no file can name it")
+    return str(clip)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""The full range of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bitmill import _check, kernels
+from bitmill._dtypes import Array
+from bitmill._results import AffineParams, Range, each_param
+from bitmill.clip.base import Clip
+from bitmill.clip.extremes import ranges
+from bitmill.grid import Grid, View
+
+
+@dataclass(frozen=True)
+class MinMax(Clip):
+    """The full range of the data: nothing is clipped.
+
+    >>> MinMax()
+    MinMax()
+    """
+
+    name: ClassVar[str] = "minmax"
+    by_ranges: ClassVar[bool] = True
+
+    def fit(
+        self, x: Array, view: View, grid: Grid, *, num_threads: int | None = None
+    ) -> AffineParams:
+        """The scale rule of `grid` applied to the least and greatest value of every group."""
+        magnitude = grid.rule in ("absmax", "full_range")
+        lo, hi = ranges(x, view, magnitude=magnitude, num_threads=num_threads)
+        if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+            raise _check.nonfinite_error(x)
+        return self.fit_ranges(Range(lo, hi), view, grid)
+
+    def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:
+        """The scale rule of `grid` applied to the least and greatest value of every group."""
+        lo, hi = (r.reshape(1, -1) for r in seen)
+        made = kernels.affine_params(lo, hi, **grid._asdict())
+        shaped = each_param(lambda p: p.reshape(view.params), made[:3])
+        return AffineParams(*shaped, made.overflowed, made.underflowed)
