@@ -21,7 +21,7 @@ namespace bitmill {
 
 // Input dtypes, in the order of bitmill._dtypes.FLOATS; the first three can store scales.
 enum Float { kF32, kF16, kBF16, kF64, FLOATS };
-enum { ONE = 1, WIDTHS = 9 };
+enum { ONE = 1, HALVES = 3, WIDTHS = 9 };
 
 // Elements as they lie in memory; the vector layer widens them to float32.
 struct f16 {
@@ -101,6 +101,7 @@ struct BlockSums {
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
   FAMILY(Errors, errors)                                                                           \
+  FAMILY(Mse, mse)                                                                                 \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -127,6 +128,10 @@ struct ConvertTable {
 };
 struct ErrorsTable {
 #define ERRORS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct MseTable {
+#define MSE BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

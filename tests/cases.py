@@ -213,3 +213,26 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
     for name, x in matrices(rng, LENGTHS):
         y = ref.to_float32(x)
         yield name, (x, y + y * np.float32(2**-9)), {}
+
+
+def mse_params(rng: np.random.Generator) -> Iterator[Case]:
+    """The twin tries everything for an exact optimum: only few codes of short groups there."""
+    for i, (name, x) in enumerate(matrices(rng, [n for n in TAILS if n] + [300, 2061])):
+        options = quantizers(rng) | {"group_size": groups(rng, x.shape[1])}
+        del options["bits"]
+        if options["qmax"] - options["qmin"] > 255:
+            options |= {"qmin": options["qmin"] >> 9, "qmax": options["qmax"] >> 9}
+        few = 7 if options["rule"] == "asymmetric" else 15
+        short = min(x.shape[1], options["group_size"] or 4096) <= 130
+        options["exact"] = short and options["qmax"] - options["qmin"] <= few and i % 3 > 0
+        importance = _importance(rng, x, i)
+        yield f"{name} {options}", (x, importance), options
+
+
+def _importance(rng: np.random.Generator, x: Array, i: int) -> Array | None:
+    if i % 2:
+        return None
+    shape = x.shape if i % 4 else x.shape[1:]
+    weights = rng.random(shape, np.float32) ** 3
+    weights[rng.random(shape) < 0.2] = 0
+    return weights * np.float32(i % 8 != 2)

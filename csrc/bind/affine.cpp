@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the affine kernels. A Quantizer comes as the tuple (qmin, qmax, rule, scales, bits).
-#include "bind.hpp"
+#include "buffers.hpp"
 #include "quantizer.hpp"
 #include <numeric>
 #include <vector>
@@ -101,14 +101,18 @@ py::tuple affine_quantize(const py::tuple& quantizer, const py::array& x, int ty
   const Params params = call.params(scale, zero_point, offset, true);
   const char* from = call.values(x);
   char* to = call.codes(codes);
-  const auto kernel = kernels().affine->affine_quantize[call.type()];
+  const auto kernel = kernels().affine->affine_quantize[taken_as(call.type())];
+  Buffers buffers;
   const Pieces pieces = call.pieces(false);
   std::vector<Counts> counts((size_t)pieces.count());
   call.each(pieces, codes.nbytes(), threads,
             [&](int64_t i, Block block, int64_t value, int64_t code, int64_t at) {
-              kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code,
-                     &counts[(size_t)i]);
+              const Taken x_(from + value, call.type(), block.rows * block.cols, buffers);
+              if (x_.at)
+                kernel(&call.q(), x_.at, block, params_from(call.q(), params, at), to + code,
+                       &counts[(size_t)i]);
             });
+  buffers.check();
   return counts_tuple(counts);
 }
 
@@ -120,11 +124,15 @@ void affine_encode(const py::tuple& quantizer, const py::array& x, int type, int
   const Params params = call.params(scale, zero_point, offset, false);
   const char* from = call.values(x);
   char* to = call.codes(codes);
-  const auto kernel = kernels().affine->affine_encode[call.type()];
+  const auto kernel = kernels().affine->affine_encode[taken_as(call.type())];
+  Buffers buffers;
   call.each(call.pieces(true), codes.nbytes(), threads,
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
-              kernel(&call.q(), from + value, block, params_from(call.q(), params, at), to + code);
+              const Taken x_(from + value, call.type(), block.rows * block.cols, buffers);
+              if (x_.at)
+                kernel(&call.q(), x_.at, block, params_from(call.q(), params, at), to + code);
             });
+  buffers.check();
 }
 
 void affine_decode(const py::tuple& quantizer, const py::array& codes, int64_t rows, int64_t cols,
@@ -134,11 +142,16 @@ void affine_decode(const py::tuple& quantizer, const py::array& codes, int64_t r
   const Params params = call.params(scale, zero_point, offset, false);
   const char* from = call.codes(codes);
   char* to = call.values(out);
-  const auto kernel = kernels().affine->affine_decode[call.type()];
+  const auto kernel = kernels().affine->affine_decode[taken_as(call.type())];
+  Buffers buffers;
   call.each(call.pieces(true), out.nbytes(), threads,
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
-              kernel(&call.q(), from + code, block, params_from(call.q(), params, at), to + value);
+              const Given y(to + value, call.type(), block.rows * block.cols, buffers);
+              if (!y.at) return;
+              kernel(&call.q(), from + code, block, params_from(call.q(), params, at), y.at);
+              y.finish();
             });
+  buffers.check();
 }
 
 } // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the column kernels; parameters come widened, one per column.
-#include "bind.hpp"
+#include "buffers.hpp"
 #include "quantizer.hpp"
 #include <algorithm>
 #include <cmath>
@@ -41,11 +41,13 @@ class ColumnCall {
   // one(columns, their parameters, index of the first value) for pieces of a few rows, down the same
   // columns: what a piece asks for below its own rows is what the next one reads
   template <class One> void each(int64_t bytes_out, int threads, const One& one) const {
-    constexpr int64_t kRows = 32, kCols = 4096; // the parameters of these stay in L2
-    const int64_t across = (cols + kCols - 1) / kCols, down = (rows + kRows - 1) / kRows;
+    constexpr int64_t kRows = 32;
+    // The parameters of 4,096 columns stay in L2; values of double are copied, whole rows of them.
+    const int64_t step = std::max<int64_t>(1, type == kF64 ? cols : std::min<int64_t>(cols, 4096));
+    const int64_t across = (cols + step - 1) / step, down = (rows + kRows - 1) / kRows;
     run(across * down, rows * cols * value_size(), threads, [&](int64_t i) {
-      const int64_t row = i % down * kRows, col = i / down * kCols;
-      const Columns piece = {std::min(kRows, rows - row), std::min(kCols, cols - col), cols,
+      const int64_t row = i % down * kRows, col = i / down * step;
+      const Columns piece = {std::min(kRows, rows - row), std::min(step, cols - col), cols,
                              streams(bytes_out)};
       one(piece, from(col), row * cols + col);
     });
@@ -68,10 +70,13 @@ void column_encode(const py::tuple& quantizer, const py::array& x, int type, int
   call.add_reciprocals();
   const char* from = input(x, rows * cols, call.value_size());
   char* to = output(codes, rows * cols, call.code_size());
-  const auto kernel = kernels().columns->column_encode[call.type];
+  const auto kernel = kernels().columns->column_encode[taken_as(call.type)];
+  Buffers buffers;
   call.each(codes.nbytes(), threads, [&](Columns c, ColumnParams params, int64_t at) {
-    kernel(&call.q, from + at * call.value_size(), c, params, to + at * call.code_size());
+    const Taken x_(from + at * call.value_size(), call.type, c.rows * c.cols, buffers);
+    if (x_.at) kernel(&call.q, x_.at, c, params, to + at * call.code_size());
   });
+  buffers.check();
 }
 
 void column_decode(const py::tuple& quantizer, const py::array& codes, int64_t rows, int64_t cols,
@@ -80,10 +85,15 @@ void column_decode(const py::tuple& quantizer, const py::array& codes, int64_t r
   const ColumnCall call(quantizer, type, rows, cols, scale, zero_point, offset);
   const char* from = input(codes, rows * cols, call.code_size());
   char* to = output(out, rows * cols, call.value_size());
-  const auto kernel = kernels().columns->column_decode[call.type];
+  const auto kernel = kernels().columns->column_decode[taken_as(call.type)];
+  Buffers buffers;
   call.each(out.nbytes(), threads, [&](Columns c, ColumnParams params, int64_t at) {
-    kernel(&call.q, from + at * call.code_size(), c, params, to + at * call.value_size());
+    const Given y(to + at * call.value_size(), call.type, c.rows * c.cols, buffers);
+    if (!y.at) return;
+    kernel(&call.q, from + at * call.code_size(), c, params, y.at);
+    y.finish();
   });
+  buffers.check();
 }
 
 } // namespace

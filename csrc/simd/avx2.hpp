@@ -180,6 +180,8 @@ BITMILL_BOTH(f32x16, max, _mm256_max_ps)
 BITMILL_BOTH(f64x8, add, _mm256_add_pd)
 BITMILL_BOTH(f64x8, sub, _mm256_sub_pd)
 BITMILL_BOTH(f64x8, mul, _mm256_mul_pd)
+BITMILL_BOTH(f64x8, div, _mm256_div_pd)
+BITMILL_BOTH(f64x8, min, _mm256_min_pd)
 BITMILL_BOTH(f64x8, max, _mm256_max_pd)
 BITMILL_BOTH(i32x16, add, _mm256_add_epi32)
 BITMILL_BOTH(i32x16, sub, _mm256_sub_epi32)
@@ -197,7 +199,39 @@ BITMILL_BOTH(u8x64, min_u8, _mm256_min_epu8)
 BITMILL_BOTH(u8x64, max_u16, _mm256_max_epu16)
 BITMILL_BOTH(u8x64, max_i16, _mm256_max_epi16)
 BITMILL_BOTH(u8x64, min_i16, _mm256_min_epi16)
+BITMILL_BOTH(u8x64, add_sat_i16, _mm256_adds_epi16)
+BITMILL_BOTH(u8x64, mul_q15, _mm256_mulhrs_epi16)
 #undef BITMILL_BOTH
+BITMILL_INLINE u8x64 left_i16(u8x64 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sll_epi16(x.a, count), _mm256_sll_epi16(x.b, count)};
+}
+BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sra_epi16(x.a, count), _mm256_sra_epi16(x.b, count)};
+}
+BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) {
+  return {_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)};
+}
+BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
+  return {_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(a.a, b.a, _CMP_GT_OQ)),
+          _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(a.b, b.b, _CMP_GT_OQ))};
+}
+BITMILL_INLINE f64x8 first_f64(i32x16 x) {
+  return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(x.a)),
+          _mm256_cvtepi32_pd(_mm256_extracti128_si256(x.a, 1))};
+}
+BITMILL_INLINE f64x8 second_f64(i32x16 x) { return first_f64({x.b, x.b}); }
+BITMILL_INLINE f64x8 read_f64(const double* p) {
+  return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)};
+}
+BITMILL_INLINE void write_f64(double* p, f64x8 x) {
+  _mm256_storeu_pd(p, x.a);
+  _mm256_storeu_pd(p + 4, x.b);
+}
+BITMILL_INLINE f64x8 round(f64x8 x) {
+  return {_mm256_round_pd(x.a, kNearest), _mm256_round_pd(x.b, kNearest)};
+}
 
 BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 x, f64x8 y) {
   return {_mm256_fmadd_pd(x.a, y.a, sum.a), _mm256_fmadd_pd(x.b, y.b, sum.b)};
@@ -281,6 +315,11 @@ BITMILL_INLINE void stream_bytes(void* p, u8x64 x) {
 }
 BITMILL_INLINE u8x64 bytes_of(f32x16 x) {
   return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
+}
+BITMILL_INLINE u8x64 bytes_of(i32x16 x) { return {x.a, x.b}; }
+BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
+  const auto both = [](__m256i v) { return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa); };
+  return {both(x.a), both(x.b)};
 }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }

@@ -182,6 +182,7 @@ BITMILL_INLINE f64x8 splat_f64(double x) { return _mm512_set1_pd(x); }
 BITMILL_INLINE f64x8 add(f64x8 x, f64x8 y) { return _mm512_add_pd(x, y); }
 BITMILL_INLINE f64x8 sub(f64x8 x, f64x8 y) { return _mm512_sub_pd(x, y); }
 BITMILL_INLINE f64x8 mul(f64x8 x, f64x8 y) { return _mm512_mul_pd(x, y); }
+BITMILL_INLINE f64x8 min(f64x8 x, f64x8 y) { return _mm512_min_pd(x, y); }
 BITMILL_INLINE f64x8 max(f64x8 x, f64x8 y) { return _mm512_max_pd(x, y); }
 
 BITMILL_INLINE double reduce_max(f64x8 x) { return _mm512_reduce_max_pd(x); }
@@ -211,6 +212,10 @@ BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* 
 }
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { _mm512_stream_si512((__m512i*)p, x.v); }
 BITMILL_INLINE u8x64 bytes_of(f32x16 x) { return {_mm512_castps_si512(x)}; }
+BITMILL_INLINE u8x64 bytes_of(i32x16 x) { return {x.v}; }
+BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
+  return {_mm512_mask_blend_epi16(0xaaaaaaaa, x.v, _mm512_slli_epi32(x.v, 16))};
+}
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }
@@ -220,6 +225,28 @@ BITMILL_INLINE u8x64 min_u8(u8x64 x, u8x64 y) { return {_mm512_min_epu8(x.v, y.v
 BITMILL_INLINE u8x64 max_u16(u8x64 x, u8x64 y) { return {_mm512_max_epu16(x.v, y.v)}; }
 BITMILL_INLINE u8x64 max_i16(u8x64 x, u8x64 y) { return {_mm512_max_epi16(x.v, y.v)}; }
 BITMILL_INLINE u8x64 min_i16(u8x64 x, u8x64 y) { return {_mm512_min_epi16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 add_sat_i16(u8x64 x, u8x64 y) { return {_mm512_adds_epi16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 mul_q15(u8x64 x, u8x64 y) { return {_mm512_mulhrs_epi16(x.v, y.v)}; }
+BITMILL_INLINE u8x64 left_i16(u8x64 x, int n) {
+  return {_mm512_sll_epi16(x.v, _mm_cvtsi32_si128(n))};
+}
+BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
+  return {_mm512_sra_epi16(x.v, _mm_cvtsi32_si128(n))};
+}
+BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) { return {_mm512_madd_epi16(x.v, y.v)}; }
+BITMILL_INLINE f64x8 div(f64x8 x, f64x8 y) { return _mm512_div_pd(x, y); }
+BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
+  return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x);
+}
+BITMILL_INLINE f64x8 first_f64(i32x16 x) { return _mm512_cvtepi32_pd(_mm512_castsi512_si256(x.v)); }
+BITMILL_INLINE f64x8 second_f64(i32x16 x) {
+  return _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(x.v, 1));
+}
+BITMILL_INLINE f64x8 read_f64(const double* p) { return _mm512_loadu_pd(p); }
+BITMILL_INLINE void write_f64(double* p, f64x8 x) { _mm512_storeu_pd(p, x); }
+BITMILL_INLINE f64x8 round(f64x8 x) {
+  return _mm512_roundscale_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 BITMILL_INLINE u8x64 splat_u8(int32_t x) { return {_mm512_set1_epi8((char)x)}; }
 BITMILL_INLINE u8x64 splat_u16(int32_t x) { return {_mm512_set1_epi16((short)x)}; }
 

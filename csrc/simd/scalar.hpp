@@ -141,6 +141,16 @@ BITMILL_INLINE f64x8 add(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] + b.v[i]); }
 BITMILL_INLINE f64x8 sub(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] - b.v[i]); }
 BITMILL_INLINE f64x8 mul(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] * b.v[i]); }
 BITMILL_INLINE f64x8 max(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+BITMILL_INLINE f64x8 min(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+BITMILL_INLINE f64x8 div(f64x8 a, f64x8 b) { BITMILL_LANES(a.v[i] / b.v[i]); }
+BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
+  BITMILL_LANES(a.v[i] > b.v[i] ? x.v[i] : y.v[i]);
+}
+BITMILL_INLINE f64x8 first_f64(i32x16 x) { BITMILL_LANES((double)x.v[i]); }
+BITMILL_INLINE f64x8 second_f64(i32x16 x) { BITMILL_LANES((double)x.v[8 + i]); }
+BITMILL_INLINE f64x8 read_f64(const double* p) { BITMILL_LANES(p[i]); }
+BITMILL_INLINE void write_f64(double* p, f64x8 x) { memcpy(p, x.v, sizeof x.v); }
+BITMILL_INLINE f64x8 round(f64x8 x) { BITMILL_LANES((x.v[i] + 0x1.8p52) - 0x1.8p52); }
 BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 a, f64x8 b) {
   BITMILL_LANES(sum.v[i] + a.v[i] * b.v[i]);
 }
@@ -170,6 +180,11 @@ BITMILL_INLINE void store_quarters(uint8_t* p, uint8_t* q, uint8_t* r, uint8_t* 
 }
 BITMILL_INLINE void stream_bytes(void* p, u8x64 x) { store_bytes(p, x); }
 BITMILL_INLINE u8x64 bytes_of(f32x16 x) { return load_bytes(&x); }
+BITMILL_INLINE u8x64 bytes_of(i32x16 x) { return load_bytes(&x); }
+BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
+  for (int32_t& v : x.v) v = (int32_t)(((uint32_t)v << 16) | ((uint32_t)v & 0xffff));
+  return bytes_of(x);
+}
 BITMILL_INLINE void end_stream() {}
 BITMILL_INLINE void prefetch(const void*) {}
 
@@ -184,18 +199,38 @@ BITMILL_BYTES(add_u8, a.v[i] + b.v[i])
 BITMILL_BYTES(min_u8, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
 #undef BITMILL_BYTES
 
-#define BITMILL_HALVES(verb, type, sign)                                                           \
+#define BITMILL_HALVES(verb, type, expression)                                                     \
   BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \
     for (int i = 0; i < 64; i += 2) {                                                              \
       const type x = get((const type*)(a.v + i)), y = get((const type*)(b.v + i));                 \
-      put((type*)(a.v + i), x sign y ? x : y);                                                     \
+      put((type*)(a.v + i), (type)(expression));                                                   \
     }                                                                                              \
     return a;                                                                                      \
   }
-BITMILL_HALVES(max_u16, uint16_t, >)
-BITMILL_HALVES(max_i16, int16_t, >)
-BITMILL_HALVES(min_i16, int16_t, <)
+BITMILL_HALVES(max_u16, uint16_t, x > y ? x : y)
+BITMILL_HALVES(max_i16, int16_t, x > y ? x : y)
+BITMILL_HALVES(min_i16, int16_t, x < y ? x : y)
+BITMILL_HALVES(mul_q15, int16_t, (x * y + (1 << 14)) >> 15)
+BITMILL_HALVES(add_sat_i16, int16_t, x + y > 32767 ? 32767 : x + y < -32768 ? -32768 : x + y)
 #undef BITMILL_HALVES
+
+BITMILL_INLINE u8x64 left_i16(u8x64 a, int n) {
+  for (int i = 0; i < 64; i += 2)
+    put((uint16_t*)(a.v + i), (uint16_t)(get((const uint16_t*)(a.v + i)) << n));
+  return a;
+}
+BITMILL_INLINE u8x64 right_i16(u8x64 a, int n) {
+  for (int i = 0; i < 64; i += 2)
+    put((int16_t*)(a.v + i), (int16_t)(get((const int16_t*)(a.v + i)) >> n));
+  return a;
+}
+BITMILL_INLINE i32x16 dot_i16(u8x64 a, u8x64 b) {
+  const auto at = [](const u8x64& v, int i) { return (int32_t)get((const int16_t*)v.v + i); };
+  i32x16 r;
+  for (int i = 0; i < 16; ++i)
+    r.v[i] = at(a, 2 * i) * at(b, 2 * i) + at(a, 2 * i + 1) * at(b, 2 * i + 1);
+  return r;
+}
 
 BITMILL_INLINE u8x64 splat_u8(int32_t x) {
   u8x64 r;

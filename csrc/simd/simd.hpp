@@ -29,12 +29,18 @@
 //   load_f64(p)                  8 elements of any T -> f64x8, by way of float
 //   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
 //                                store_quarters(p, q, r, s, v)
-//   bytes_of(v)                  the same 64 bytes of an f32x16
+//   bytes_of(v)                  the same 64 bytes of an f32x16 or i32x16
+//   twice_i16(v)                 both halves of a lane are its low half
 //   stream_bytes(p, v)           past the caches; p is a multiple of 64. Whoever streams calls
 //                                end_stream() before others may read
 //   or_ and_                     bitwise, bytes
 //   add_u8 min_u8                bytes; sums wrap around
 //   max_u16 max_i16 min_i16      of 32 lanes of 16 bits
+//   add_sat_i16                  of 16-bit lanes, limited to -2^15 ... 2^15 - 1
+//   mul_q15(a, b)                (a * b + 2^14) >> 15 of 16-bit lanes; not for -2^15 times itself
+//   left_i16(v, n)               v << n of 16-bit lanes, n = 0 ... 15
+//   right_i16(v, n)              v >> n with the sign
+//   dot_i16(a, b)                i32x16: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
 //   splat_u8(x) splat_u16(x)     64 times, 32 times x
 //   first_of<T> second_of<T>     32 elements (f16, bf16) in 64 bytes as two vectors, in an order of T's
 //                                own; load_two(p) reads any T in that order
@@ -42,6 +48,10 @@
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
 //   prefetch(p)                  asks for the line at p; p may be any address
+//   round(v)                     f64x8: to nearest even, |v| < 2^51
+//   greater(a, b, x, y)          f64x8: x where a > b, y elsewhere and where either is NaN
+//   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 -> f64x8
+//   read_f64(p) write_f64(p, v)  8 doubles as they are
 //   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;

@@ -47,6 +47,27 @@ def affine_quantize(
     return x, _check.group_size(group_size), _codes_for(x, qmin, qmax, bits, out, ())
 
 
+def mse_params(
+    x: Any, importance: Any, qmin: Any, qmax: Any, rule: Any, scales: Any, group_size: Any
+) -> tuple[Array, Array | None, int | None]:
+    """x, importance [R or 1, C], group size."""
+    x, size = ranges(x, group_size)
+    _rule(rule, qmin, qmax)
+    _check.choice(scales, "scales", STORAGES)
+    if qmax - qmin > 255:
+        raise ValueError(f"codes from {qmin} to {qmax}: scales are searched for up to 8 bits")
+    if importance is None:
+        return x, None, size
+    importance = _check.matrix(np.atleast_2d(importance), "importance", ("float32",))
+    if importance.shape not in ((1, x.shape[1]), x.shape):
+        raise ValueError(
+            f"importance has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
+        )
+    if not ((importance >= 0) & (importance <= 1)).all():
+        raise ValueError("importance is not from 0 to 1 everywhere: divide it by its maximum")
+    return x, importance, size
+
+
 def affine_encode(
     x: Any,
     params: tuple[Any, Any, Any],

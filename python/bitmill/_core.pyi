@@ -56,6 +56,23 @@ def affine_encode(
     codes: Array,
     threads: int,
 ) -> None: ...
+def mse_params(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    importance: Array | None,
+    by_row: bool,
+    lo: Array,
+    hi: Array,
+    exact: bool,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    threads: int,
+) -> tuple[int, int]: ...
 def affine_decode(
     quantizer: Quantizer,
     codes: Array,

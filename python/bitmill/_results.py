@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What kernels with several outputs return; the kernels and their NumPy twins share these types."""
+"""What kernels with several outputs return, and the grid they take: types shared with the twins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bitmill._dtypes import Array
+
+
+class Grid(NamedTuple):
+    """The codes of a scheme, the rule by which a range becomes a scale, and what stores scales."""
+
+    qmin: int
+    qmax: int
+    rule: str
+    scales: str
 
 
 class Range(NamedTuple):

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitmill._dtypes import Array
+from bitmill._results import Grid
 from bitmill._sizes import group_count
+
+__all__ = ["Axis", "CodeRange", "Grid", "View", "channel_axis", "code_range", "rows_of", "view"]
 
 Axis = int | str | None
 
@@ -32,15 +35,6 @@ def code_range(bits: int, *, symmetric: bool, narrow: bool = False) -> CodeRange
         return CodeRange(0, (1 << bits) - 1)
     qmax = (1 << bits - 1) - 1
     return CodeRange(-qmax if narrow else -qmax - 1, qmax)
-
-
-class Grid(NamedTuple):
-    """The codes of a scheme, the rule by which a range becomes a scale, and what stores scales."""
-
-    qmin: int
-    qmax: int
-    rule: str
-    scales: str
 
 
 def rows_of(x: Array) -> Array:

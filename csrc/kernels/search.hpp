@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// Good scales found quickly: many candidates side by side in integer arithmetic of 16 bits.
+// Twin: bitmill/reference/search.py.
+#pragma once
+#include "sums.hpp"
+#include <math.h>
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+constexpr int kLadder = 1 << 5, kZoom = 16, kMostSpans = 3;
+constexpr double kMostScale = 1.15;
+// By bits, in standard deviations.
+constexpr double kLeastScales[9] = {0, 0.5, 0.3, 0.35, 0.2, 0.113, 0.0625, 0.034, 0.0185};
+struct Step {
+  double ratio, step;
+};
+constexpr Step kSteps[] = {
+    {1.4142135623730951, 0.9888824684134271},
+    {1.681792830507429, 0.9833701386785019},
+    {2.0, 0.9778885363354327},
+    {2.8284271247461903, 0.967016829644576},
+    {4.0, 0.956265989496255},
+    {8.0, 0.935121548815847},
+    {16.0, 0.9144446426672516},
+    {64.0, 0.8744523110597485},
+    {256.0, 0.8362090045028373},
+    {4096.0, 0.7646668443177352},
+};
+constexpr int kStepCount = sizeof kSteps / sizeof *kSteps;
+
+// The places of every ladder, and those around a place for ladders of which every second (1) or fourth (2)
+// is tried.
+struct Rungs {
+  float at[kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
+  double step[3][kStepCount] = {};
+
+  constexpr Rungs() {
+    for (int k = 0; k < kStepCount; ++k) {
+      double rung = 1, factor = kSteps[k].step;
+      for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step) at[k][i] = (float)rung;
+      for (int s = 0; s < 3; ++s, factor *= factor) {
+        step[s][k] = factor;
+        for (int j = 0; j < kZoom; ++j)
+          zoom[s][k][j] = (float)(factor + (1 / factor - factor) * ((double)(j + 1) / (kZoom + 1)));
+      }
+    }
+  }
+};
+constexpr Rungs kRungs;
+
+// A group in 16 bits, with 32 zeros behind it: the values by which codes are chosen, w x and w.
+struct Fixed {
+  const int16_t *x, *wx, *w; // w may be null
+  int64_t n;
+  double unit, ratio;
+};
+
+// w (x - centre), rounded to 16 bits by `most`, the largest magnitude; returns the value of one step. `out`
+// has room for 32 elements behind the last, which become 0.
+BITMILL_INLINE double to_16_bits(const float* x, const float* w, float centre, int64_t n,
+                                 float most, int16_t* out) {
+  const float exact = 32767.0f / most, factor = exact < FLT_MAX ? exact : FLT_MAX;
+  memset(out + n, 0, 64);
+  each_vector(n, [&](int64_t i, auto lanes) {
+    f32x16 v = sub(load(x + i, lanes), splat(centre));
+    if (w) v = mul(load(w + i, lanes), v);
+    store_u16((uint16_t*)out + i, to_i32(mul(v, splat(factor))), lanes);
+  });
+  return (double)most / 32767.0;
+}
+
+// The largest magnitude of w, or of w (x - centre).
+inline float most_of(const float* w, const float* x, float centre, int64_t n) {
+  i32x16 most = splat(0);
+  each_vector(n, [&](int64_t i, auto lanes) { // w is 0 behind the end
+    f32x16 v = load(w + i, lanes);
+    if (x) v = mul(v, sub(load(x + i, lanes), splat(centre)));
+    most = max(most, and_(bits_of(v), splat(0x7fffffff)));
+  });
+  float each[16], found = 0;
+  store(each, float_of(most));
+  for (float v : each) found = v > found ? v : found;
+  return found;
+}
+
+// Sixteen candidates, each number twice: for the two elements of a pair.
+struct Candidates {
+  u8x64 times, plus, lo, hi;
+
+  // Rounded, and limited to 32767; times are positive.
+  BITMILL_INLINE void set_times(f32x16 t) { times = rounded(t); }
+  BITMILL_INLINE void set_plus(f32x16 t) { plus = rounded(t); }
+
+ private:
+  static BITMILL_INLINE u8x64 rounded(f32x16 t) {
+    return twice_i16(to_i32(min(max(t, splat(-32767.0f)), splat(32767.0f))));
+  }
+};
+
+// Of the first and the second eight; of w x q, w q^2, w q.
+struct CandidateSums {
+  f64x8 xq[2], qq[2], q[2];
+};
+
+BITMILL_INLINE void add_to(f64x8* sums, i32x16 terms) {
+  sums[0] = add(sums[0], first_f64(terms)), sums[1] = add(sums[1], second_f64(terms));
+}
+
+// Codes are clamp((((x times + 2^14) >> 15) + plus) >> shift, lo, hi).
+template <bool kWeighted, bool kOffset>
+void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, CandidateSums* out) {
+  constexpr int64_t kBlock = 64; // pairs: 2^7 products of at most 2^23
+  const u8x64 times = c.times, plus = c.plus, lo = c.lo, hi = c.hi, one = splat_u16(1);
+  for (int k = 0; k < 2; ++k) out->xq[k] = out->qq[k] = out->q[k] = splat_f64(0);
+  const auto pair = [](const int16_t* p) { return bytes_of(splat(get((const int32_t*)p))); };
+  i32x16 xq, qq, q_sum;
+  const auto take = [&](int64_t i, auto present) {
+    const u8x64 x = pair(g.x + i);
+    const u8x64 shifted = right_i16(add_sat_i16(mul_q15(x, times), plus), shift);
+    const u8x64 q = present(max_i16(min_i16(shifted, hi), lo));
+    xq = add(xq, dot_i16(kWeighted ? pair(g.wx + i) : x, q));
+    if constexpr (kWeighted) {
+      const u8x64 w = pair(g.w + i);
+      qq = add(qq, dot_i16(mul_q15(w, left_i16(q, 15 - bits)), q));
+      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(w, q));
+    } else {
+      qq = add(qq, dot_i16(q, q));
+      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(one, q));
+    }
+  };
+  const int64_t whole = g.n / 2;
+  for (int64_t p = 0; p <= whole; p += kBlock) {
+    xq = qq = q_sum = splat(0);
+    const int64_t end = least(p + kBlock, whole);
+    for (int64_t i = p; i < end; ++i) take(2 * i, [](u8x64 q) { return q; });
+    if (p + kBlock > whole && g.n % 2)
+      take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
+    add_to(out->xq, xq), add_to(out->qq, qq);
+    if constexpr (kOffset) add_to(out->q, q_sum);
+  }
+  if constexpr (kWeighted)
+    for (f64x8& sums : out->qq) sums = mul(sums, splat_f64((double)(1 << bits)));
+}
+
+// Bits behind the point that 16 bits have left for the largest quotient.
+BITMILL_INLINE int shift_for(double quotient) {
+  uint64_t bits;
+  memcpy(&bits, &quotient, 8);
+  const int exponent = (int)(bits >> 52) - 1022; // quotient < 2^exponent
+  return exponent > 15 ? 0 : exponent < 1 ? 14 : 15 - exponent;
+}
+
+// The standard deviation, or the root of the mean square, to 12 bits.
+BITMILL_INLINE double deviation_of(const Fixed& g, bool about_mean) {
+  constexpr int64_t kBlock = 32 << 10; // 2^10 pairs a lane, of squares of at most 2^22
+  const u8x64 sixteenth = splat_u16(1 << 11), one = splat_u16(1);
+  f64x8 sums[2] = {splat_f64(0), splat_f64(0)}, squares[2] = {splat_f64(0), splat_f64(0)};
+  for (int64_t from = 0; from < g.n; from += kBlock) {
+    i32x16 s = splat(0), ss = splat(0);
+    for (int64_t i = from; i < g.n && i < from + kBlock; i += 32) {
+      const u8x64 y = mul_q15(load_bytes(g.x + i), sixteenth);
+      ss = add(ss, dot_i16(y, y));
+      if (about_mean) s = add(s, dot_i16(y, one));
+    }
+    add_to(sums, s), add_to(squares, ss);
+  }
+  const double sum = reduce_add(add(sums[0], sums[1]));
+  const double square = reduce_add(add(squares[0], squares[1]));
+  const double n = (double)g.n, mean = about_mean ? sum / n : 0;
+  const double variance = square / n - mean * mean;
+  return sqrt(variance > 0 ? variance : 0) * (16 * g.unit);
+}
+
+struct SpanScale {
+  int span;
+  double scale;
+};
+
+// The greatest (sum of w x q)^2 / (sum of w q^2) of candidates, the first that has it, and its quotient of
+// the sums.
+struct Top {
+  double gain = -1, fit = 0;
+  int at = 0;
+};
+
+BITMILL_INLINE void update(const CandidateSums& sums, int from, Top* top) {
+  for (int k = 0; k < 2; ++k) {
+    const f64x8 zero = splat_f64(0), fit = div(sums.xq[k], sums.qq[k]);
+    const f64x8 gain = div(mul(sums.xq[k], sums.xq[k]), sums.qq[k]);
+    double gains[8], fits[8];
+    write_f64(gains, greater(sums.qq[k], zero, gain, zero));
+    if (!(reduce_max(read_f64(gains)) > top->gain)) continue;
+    write_f64(fits, greater(sums.qq[k], zero, fit, zero));
+    for (int i = 0; i < 8; ++i)
+      if (gains[i] > top->gain) *top = {gains[i], fits[i], from + 8 * k + i};
+  }
+}
+
+// Tries a ladder of scales for each of at most three spans, and scales around the best.
+class Search {
+ public:
+  Search(const Fixed& group, const Span* spans, int count, int bits)
+      : g_(group), spans_(spans), count_(count), bits_(bits),
+        level_(count == 3 ? 1 : (bits <= 4) + (count == 2)), each_(kLadder >> level_) {}
+
+  // The least-squares scale for the best codes.
+  SpanScale run(Range limits, bool about_mean) {
+    set_ladders(limits, kLeastScales[bits_] * deviation_of(g_, about_mean));
+    Top first, second;
+    for (int from = 0; from < each_ * count_; from += 16) {
+      Candidates c;
+      c.set_times(load(times_ + from));
+      set_spans(c, from);
+      try_all(c, from, &first);
+    }
+    const int span = first.at >> (5 - level_);
+    Candidates c;
+    c.set_times(mul(splat(times_[first.at]), load(kRungs.zoom[level_][rows_[span]])));
+    c.lo = splat_u16((int32_t)spans_[span].lo), c.hi = splat_u16((int32_t)spans_[span].hi);
+    try_all(c, 0, &second);
+    return {span, g_.ratio * (second.gain > first.gain ? second.fit : first.fit)};
+  }
+
+ private:
+  void set_ladders(Range limits, double low) {
+    double scales[kMostSpans];
+    const double full = 32767.0 * g_.unit;
+    shift_ = 14;
+    for (int s = 0; s < count_; ++s) {
+      scales[s] = kMostScale * unclipped_scale(limits, spans_[s]);
+      int row = 0;
+      while (row < kStepCount - 1 && low * kSteps[row].ratio < scales[s]) ++row;
+      rows_[s] = row;
+      const double last = (double)kRungs.at[row][(each_ - 1) << level_];
+      const int shift = shift_for(full / scales[s] * last / kRungs.step[level_][row]);
+      shift_ = shift < shift_ ? shift : shift_;
+    }
+    for (int s = 0; s < count_; ++s) {
+      const float lowest = (float)((double)(1 << (15 + shift_)) * g_.unit / scales[s]);
+      const float* rungs = kRungs.at[rows_[s]];
+      for (int i = 0; i < each_; ++i) times_[s * each_ + i] = lowest * rungs[i << level_];
+    }
+  }
+
+  // The codes of 16 candidates of the ladders, which may be of one span, or eight of each of two.
+  void set_spans(Candidates& c, int from) const {
+    const Span first = spans_[from >> (5 - level_)], last = spans_[(from + 15) >> (5 - level_)];
+    alignas(64) int32_t lo[16], hi[16];
+    for (int i = 0; i < 8; ++i) {
+      lo[i] = (int32_t)first.lo, lo[8 + i] = (int32_t)last.lo;
+      hi[i] = (int32_t)first.hi, hi[8 + i] = (int32_t)last.hi;
+    }
+    c.lo = twice_i16(load_i32(lo)), c.hi = twice_i16(load_i32(hi));
+  }
+
+  void try_all(Candidates& c, int from, Top* top) const {
+    c.plus = splat_u16(shift_ ? 1 << (shift_ - 1) : 0);
+    CandidateSums sums;
+    if (g_.w)
+      integer_sums<true, false>(g_, c, shift_, bits_, &sums);
+    else
+      integer_sums<false, false>(g_, c, shift_, bits_, &sums);
+    update(sums, from, top);
+  }
+
+  const Fixed& g_;
+  const Span* const spans_;
+  const int count_, bits_, level_, each_;
+  int shift_ = 14, rows_[kMostSpans] = {};
+  float times_[16 * kMostSpans];
+};
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// What the searches for scales sum over a group, in double: element i is added to lane i mod 8, then the
+// lanes 4+4, 2+2, 1+1; no product is fused into a sum. Twin: bitmill/reference/sums.py.
+#pragma once
+#include "../simd/simd.hpp"
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+// A group of finite values; without weights every weight is 1.
+struct Group {
+  const float *x, *w;
+  int64_t n;
+};
+
+// Codes from lo <= 0 to hi >= 0.
+struct Span {
+  double lo, hi;
+};
+
+// The least and the greatest value of a group.
+struct Range {
+  double lo, hi;
+};
+
+// The scale that limits no code.
+BITMILL_INLINE double unclipped_scale(Range range, Span span) {
+  const double up = span.hi != 0 ? range.hi / span.hi : 0,
+               down = span.lo != 0 ? range.lo / span.lo : 0;
+  return up > down ? up : down;
+}
+
+struct CodeSums {
+  double xq, qq; // sums of w x q, w q^2
+};
+
+// body(x, w, present) for eight elements at a time; `present` is 1, or 0 in lanes behind the end, and is
+// multiplied only there.
+template <bool kWeighted, class Body> BITMILL_INLINE void each_eight(const Group& g, Body body) {
+  const auto all = [](f64x8 v) { return v; };
+  int64_t i = 0;
+  for (; i + 8 <= g.n; i += 8)
+    body(load_f64(g.x + i), kWeighted ? load_f64(g.w + i) : splat_f64(1), all);
+  if (i == g.n) return;
+  float x[8] = {}, w[8] = {}, here[8] = {};
+  for (int64_t k = 0; i + k < g.n; ++k)
+    x[k] = g.x[i + k], w[k] = kWeighted ? g.w[i + k] : 1, here[k] = 1;
+  const f64x8 present = load_f64(here);
+  body(load_f64(x), load_f64(w), [&](f64x8 v) { return mul(v, present); });
+}
+
+// The nearest codes to t u.
+BITMILL_INLINE f64x8 codes_of(f64x8 t, f64x8 u, f64x8 lo, f64x8 hi) {
+  return round(min(max(mul(t, u), lo), hi));
+}
+
+// Sums for the codes of two values of 1 / scale, side by side.
+template <bool kWeighted>
+void code_sums(const Group& g, const double u[2], Span span, CodeSums out[2]) {
+  const f64x8 lo = splat_f64(span.lo), hi = splat_f64(span.hi);
+  const f64x8 first = splat_f64(u[0]), second = splat_f64(u[1]);
+  f64x8 xq = splat_f64(0), qq = xq, xr = xq, rr = xq;
+  each_eight<kWeighted>(g, [&](f64x8 x, f64x8 w, auto) { // x is 0 behind the end
+    const f64x8 wx = kWeighted ? mul(w, x) : x;
+    const f64x8 q = codes_of(x, first, lo, hi), square = mul(q, q);
+    xq = add(xq, mul(wx, q));
+    qq = add(qq, kWeighted ? mul(w, square) : square);
+    const f64x8 r = codes_of(x, second, lo, hi), other = mul(r, r);
+    xr = add(xr, mul(wx, r));
+    rr = add(rr, kWeighted ? mul(w, other) : other);
+  });
+  out[0] = {reduce_add(xq), reduce_add(qq)};
+  out[1] = {reduce_add(xr), reduce_add(rr)};
+}
+
+// Sum of w (x - offset - scale q)^2 for the nearest codes.
+template <bool kWeighted> double error_of(const Group& g, double scale, double offset, Span span) {
+  const f64x8 u = splat_f64(1 / scale), s = splat_f64(scale), m = splat_f64(offset),
+              lo = splat_f64(span.lo), hi = splat_f64(span.hi);
+  f64x8 sum = splat_f64(0);
+  each_eight<kWeighted>(g, [&](f64x8 x, f64x8 w, auto present) {
+    const f64x8 v = sub(x, m), d = present(sub(v, mul(s, codes_of(v, u, lo, hi)))), dd = mul(d, d);
+    sum = add(sum, kWeighted ? mul(w, dd) : dd);
+  });
+  return reduce_add(sum);
+}
+BITMILL_INLINE double error_of(const Group& g, double scale, double offset, Span span) {
+  return g.w ? error_of<true>(g, scale, offset, span) : error_of<false>(g, scale, offset, span);
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

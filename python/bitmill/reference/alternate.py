@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Scale and offset of a group by alternating fits from many starts, in 16 bits (`search`).
+
+For given codes, scale and offset are a linear regression; for given scale and offset, the best
+codes are the nearest ones. Each step lowers the error, and where it ends depends on the start.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitmill._dtypes import Array
+from bitmill.reference.search import FULL, Fixed, Lanes, integer_sums
+
+ROUNDS = 6
+MID = tuple(0.5 + 0.0525 * k for k in range(12))
+ENDS = tuple(0.55 + 0.055 * k for k in range(10))
+"""Scales at the start, in units of (max − min) / qmax, whose range has the middle of the
+data in common with it, or the least or the greatest value."""
+
+
+def search_offset(group: Fixed, qmax: int) -> tuple[float, float]:
+    """Scale and offset for codes 0 … qmax of values whose largest magnitude is 32767 units.
+
+    The offset is the value of code 2^(bits−1), in the middle for qmax = 2^bits − 1.
+    """
+    bits = qmax.bit_length()
+    middle = 1 << bits - 1
+    scale, offset = _starts(group, qmax, middle)
+    lo = np.full(len(scale), -middle)
+    shift = 15 - bits
+    n = float(len(group.x) if group.w is None else group.w.sum())
+    x = float(group.wx.sum())
+    best = np.zeros(len(scale))
+    for _ in range(ROUNDS):
+        times, plus = _multipliers(group.unit, scale, offset, shift)
+        sums = integer_sums(group, Lanes(times, plus, lo, lo + qmax, shift), bits)
+        xq, qq, q = (s.astype(np.float64) for s in sums)
+        slope, spread = n * xq - q * x, n * qq - q * q
+        valid = (spread > 1e-12 * (n * qq)) & (slope > 0)
+        gain = np.divide(slope * slope, spread, out=np.zeros_like(spread), where=valid)
+        better = gain > best
+        if not better.any():
+            break
+        best = np.where(better, gain, best)
+        fitted = group.ratio * np.divide(slope, spread, out=np.ones_like(spread), where=valid)
+        scale = np.where(better, fitted, scale)
+        offset = np.where(better, (group.ratio * x - scale * q) / n, offset)
+    top = int(best.argmax())
+    return float(scale[top]), float(offset[top])
+
+
+def _starts(group: Fixed, qmax: int, middle: int) -> tuple[Array, Array]:
+    """Scales and offsets, the latter as those of the middle code."""
+    half = 32767 * group.unit
+    widest = 2 * half / qmax
+    scale = widest * np.array(MID + ENDS + ENDS)
+    mid, low, high = np.split(scale, [len(MID), len(MID) + len(ENDS)])
+    offset = np.concatenate(
+        [(middle - 0.5 * qmax) * mid, middle * low - half, half - (qmax - middle) * high]
+    )
+    return scale, offset
+
+
+def _multipliers(unit: float, scale: Array, offset: Array, shift: int) -> tuple[Array, Array]:
+    """`times` and `plus` of `Lanes` for codes (x − offset) / scale, rounded by way of float32."""
+    u = 1 / scale
+    times = np.rint(np.float32(2.0 ** (15 + shift) * unit * u))
+    moved = np.float32((1 << shift - 1 if shift else 0) - 2.0**shift * offset * u)
+    plus = np.clip(np.rint(moved), -FULL, FULL)
+    return np.minimum(times, FULL).astype(np.int64), plus.astype(np.int64)
