@@ -208,7 +208,7 @@ def held(x: Any, name: str, of: str, shape: tuple[int, ...]) -> None:
     shaped(x, name, shape, (of,))
 
 
-def same_shape(a: Array, b: Array, names: str) -> None:
+def same_shape(a: Any, b: Any, names: str) -> None:
     """Raise unless the two arrays called `names` have one shape."""
     if a.shape != b.shape:
         raise ValueError(f"{names} have shapes {a.shape} and {b.shape}; wanted equal ones")
