@@ -14,7 +14,7 @@ from bitmill.grid import rows_of, view
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Affine
 
-_VALUES = 1 << 18  # that are looked at in double at a time
+_VALUES = 1 << 16  # that are looked at in double at a time
 _COLUMNS = 64  # of activations that are copied at a time
 
 

@@ -11,7 +11,7 @@ from bitmill._dtypes import Array
 
 _UNIFORM = 1e-4  # weight of the uniform density in Q, so that no bin has probability 0
 _TIED = 1e-12  # divergences this close are equal: another logarithm must not decide
-_ENTRIES = 1 << 17  # of candidates times levels that are looked at together
+_ENTRIES = 1 << 14  # of candidates times levels that are looked at together
 
 
 def entropy_threshold(counts: Array, levels: int, zero: int = 0) -> int:

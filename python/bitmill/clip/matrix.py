@@ -10,7 +10,7 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill.grid import View
 
-_VALUES = 1 << 18  # of a block, about: what is made of it in double stays within a few MiB
+_VALUES = 1 << 16  # of a block, about: what is made of it in double stays within 2 MiB
 
 Place = tuple[slice, slice]
 """Where the groups of a block lie among the parameters of `matrix_of`: rows, and groups in them."""

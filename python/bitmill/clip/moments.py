@@ -42,7 +42,7 @@ def group_sums(
     """Σ f(x − centre) over every group, for every f: float64, shape (functions, *view.params).
 
     `centre` has one float64 value per group; None is 0. float64 values are rounded to float32
-    first, as everywhere. At most some MiB are held beside what `matrix_of` copies.
+    first, as everywhere. Some MiB at most are held beside what `matrix_of` copies.
 
     >>> from bitmill.grid import view
     >>> x = np.array([[1.0, -2.0, 3.0], [0.0, 0.0, 5.0]], np.float32)
