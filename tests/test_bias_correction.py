@@ -102,6 +102,13 @@ def test_channels_that_lost_all_or_had_nothing_to_lose_keep_their_scale(rng):
     lost = bm.QTensor(q.scheme, q.shape, q.dtype, q.arrays | {"packed": 0 * q.packed + 0xAA})
     assert (lost.codes == 0).all()
     same_bits(bm.correct_bias(x, lost).scale, q.scale)
+    same_bits(bm.correct_bias(np.ones_like(x), q).scale, q.scale)
+
+
+def test_zeros_stay_zeros():
+    x = np.zeros((2, 10), np.float32)
+    corrected = bm.correct_bias(x, bm.quantize(x, bm.Affine(4, **OFFSET)))
+    assert not corrected.dequantize().tobytes().strip(b"\0")
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
@@ -112,12 +119,13 @@ def test_empty_weights_stay(shape):
     assert bm.bias_shift(x, q, np.zeros(shape[1])).tolist() == [0.0] * shape[0]
 
 
-def test_scales_do_not_underflow_to_zero():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scales_do_not_underflow_to_zero(sign):
     x = np.array([[1e-8, -0.2e-8, 0.1e-8, 0.1e-8]], np.float32)
     q = bm.quantize(x, bm.Affine(4, scales="float16"))
-    wide = np.array([[60000.0]], np.float16)
+    wide = np.array([[sign * 60000.0]], np.float16)
     far = bm.QTensor(q.scheme, q.shape, q.dtype, q.arrays | {"scale": wide, "packed": q.packed + 1})
-    assert bm.correct_bias(x, far).scale.item() == 2.0**-24
+    assert bm.correct_bias(x, far).scale.item() == sign * 2.0**-24
 
 
 def test_scales_that_overflow_their_storage_are_refused():

@@ -160,7 +160,7 @@ def test_a_group_whose_range_rounds_to_zero_has_the_full_one_and_is_counted():
 @each_clip
 def test_the_code_beyond_the_others_is_on_the_side_that_reaches_further(rng, clip):
     x = rng.standard_normal((2, 500), np.float32)
-    x[0, 0], x[1, 0] = 30, -30
+    x[0, :2], x[1, :2] = [30, -29], [-30, 29]
     scale = bm.quantize(x, bm.Affine(4, scale_rule="signed_max", clip=clip)).scale
     assert (np.sign(scale) == [[-1], [1]]).all()
     assert (np.abs(scale) * 8 < 30).all()
@@ -223,8 +223,7 @@ def test_a_k_that_is_not_above_0_and_finite_is_refused(value):
 
 def test_a_mean_and_deviation_worked_by_hand(rng):
     x = np.array([[2, 4, 4, 4, 5, 5, 7, 9], [0, 0, 0, 0, 0, 0, 0, 8]], np.float32)
-    # mean 5, std 2 and mean 1, std √7
-    low = 1 - np.sqrt(7)
+    # mean 5, std 2 and mean 1, std √7, of which 1 − √7 is below the least value
     offset = bm.quantize(x, bm.Affine(4, symmetric=False, offset=True, clip=MeanStd(1)))
     assert offset.offset.tolist() == [[3.0], [0.0]]
     wanted = [[4.0 / 15], [(1 + np.sqrt(7)) / 15]]
@@ -232,7 +231,7 @@ def test_a_mean_and_deviation_worked_by_hand(rng):
     asymmetric = bm.quantize(x, bm.Affine(4, symmetric=False, clip=MeanStd(1)))
     np.testing.assert_allclose(asymmetric.scale, [[7 / 15], wanted[1]], rtol=1e-7)
     symmetric = bm.quantize(-x, bm.Affine(4, clip=MeanStd(1)))
-    np.testing.assert_allclose(symmetric.scale, [[7 / 7], [(2 - low) / 7]], rtol=1e-7)
+    np.testing.assert_allclose(symmetric.scale, [[7 / 7], [(1 + np.sqrt(7)) / 7]], rtol=1e-7)
 
 
 def test_sums_have_an_order_of_their_own(rng):

@@ -23,8 +23,9 @@ class MeanStd(Clip):
     """mean − k·std … mean + k·std of every group, or its full range where that is narrower.
 
     The standard deviation is that of the population, √(Σ(x − mean)² / n). Symmetric grids reach as
-    far as the further end: ±(|mean| + k·std). Sums are taken in double in a fixed order, so the
-    result depends on neither threads nor the instruction set. In strings it is "meanstd:3".
+    far as the end of that range that is further from 0, on both sides. Sums are taken in double in
+    a fixed order, so the result depends on neither threads nor the instruction set. In strings it
+    is "meanstd:3".
 
     Raises TypeError for a `k` that is no number, ValueError for one that is not above 0 and finite.
 
@@ -49,8 +50,6 @@ class MeanStd(Clip):
         mean = means(x, view)
         with np.errstate(over="ignore"):  # an infinite reach is cut to the full range
             reach = self.k * np.sqrt(mean_square(x, view, mean))
-        if grid.qmin < 0:
-            mean, reach = np.zeros_like(mean), np.abs(mean) + reach
         return fit_clipped(mean - reach, mean + reach, full, view, grid)
 
     @classmethod
