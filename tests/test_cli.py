@@ -96,7 +96,10 @@ def test_patterns_scale_dtype_and_threads_reach_the_plan(src: Path, tmp_path: Pa
         (["--threads", "-1"], "'-1' is not a whole number of at least 1"),
         (["--scale-dtype", "int8"], "argument --scale-dtype: invalid choice: 'int8'"),
         (["--ignore", "re:["], "'re:[' is not a regex"),
-        (["--clip", "best"], "argument --clip: clip='best' is not one of: minmax"),
+        (
+            ["--clip", "best"],
+            "argument --clip: clip='best' is not one of: minmax, aciq, meanstd, entropy",
+        ),
         (
             ["--bits", "4", "--asymmetric", "--scale-rule", "signed_max"],
             "--scale-rule signed_max does not go with asymmetric codes",

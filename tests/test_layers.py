@@ -24,6 +24,7 @@ LAYERS = [
     {"schemes"},
     {"qtensor"},
     {"quantize", "metrics"},
+    {"bias_correction"},
     {"formats"},
     {"checkpoint"},
     {"cli"},

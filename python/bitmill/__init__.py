@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING as _CHECKING
 from bitmill import clip, kernels, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
+from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.layouts import pack, unpack
 from bitmill.metrics import Metrics, metrics
 from bitmill.qtensor import QTensor
@@ -29,7 +30,9 @@ __all__ = [
     "CheckpointError",
     "Metrics",
     "QTensor",
+    "bias_shift",
     "clip",
+    "correct_bias",
     "dequantize",
     "fake_quantize",
     "get_num_threads",

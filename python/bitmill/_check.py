@@ -41,6 +41,29 @@ def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> 
     return number
 
 
+def number(value: Any, name: str) -> float:
+    """`value` as a float; bools, strings and the like are TypeErrors."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a number")
+    return float(value)
+
+
+def positive(value: Any, name: str) -> float:
+    """`value` as a finite float above 0."""
+    given = number(value, name)
+    if not (given > 0 and math.isfinite(given)):
+        raise ValueError(f"{name}={value!r} must be above 0 and finite")
+    return given
+
+
+def parsed_number(text: str, name: str) -> float:
+    """The number that `text` spells."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} takes a number, not {text!r}") from None
+
+
 def code_width(value: Any) -> int:
     """The bits of a code: 2 to 8, or 16."""
     bits = _int(value, "bits")
@@ -185,7 +208,7 @@ def held(x: Any, name: str, of: str, shape: tuple[int, ...]) -> None:
     shaped(x, name, shape, (of,))
 
 
-def same_shape(a: Array, b: Array, names: str) -> None:
+def same_shape(a: Any, b: Any, names: str) -> None:
     """Raise unless the two arrays called `names` have one shape."""
     if a.shape != b.shape:
         raise ValueError(f"{names} have shapes {a.shape} and {b.shape}; wanted equal ones")

@@ -6,13 +6,30 @@ from __future__ import annotations
 from typing import Any
 
 from bitmill import _check
+from bitmill.clip.aciq import ACIQ
+from bitmill.clip.aciq_alpha import aciq_alpha
+from bitmill.clip.aciq_bits import aciq_bits
 from bitmill.clip.base import Clip
+from bitmill.clip.entropy import Entropy
 from bitmill.clip.extremes import merge, ranges
+from bitmill.clip.mean_std import MeanStd
 from bitmill.clip.minmax import MinMax
 
-__all__ = ["Clip", "MinMax", "merge", "ranges", "resolve", "spelled"]
+__all__ = [
+    "ACIQ",
+    "Clip",
+    "Entropy",
+    "MeanStd",
+    "MinMax",
+    "aciq_alpha",
+    "aciq_bits",
+    "merge",
+    "ranges",
+    "resolve",
+    "spelled",
+]
 
-_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax,)}
+_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax, ACIQ, MeanStd, Entropy)}
 
 
 def resolve(clip: Any) -> Clip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitmill import kernels
+from bitmill import _check, kernels
 from bitmill._dtypes import Array
 from bitmill._results import Range
 from bitmill.grid import View
@@ -29,6 +29,16 @@ def ranges(
         return Range(-hi, hi)
     lo, hi = _minmax(matrix, view, num_threads)
     return Range(lo.reshape(view.params), hi.reshape(view.params))
+
+
+def finite_ranges(
+    x: Array, view: View, *, magnitude: bool = False, num_threads: int | None = None
+) -> Range:
+    """`ranges`. Raises ValueError for NaN and infinity."""
+    found = ranges(x, view, magnitude=magnitude, num_threads=num_threads)
+    if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
+        raise _check.nonfinite_error(x)
+    return found
 
 
 def merge(a: Range, b: Range) -> Range:

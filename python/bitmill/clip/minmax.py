@@ -6,13 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from bitmill import _check, kernels
+from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import AffineParams, Range, each_param
 from bitmill.clip.base import Clip
-from bitmill.clip.extremes import ranges
+from bitmill.clip.extremes import finite_ranges
 from bitmill.grid import Grid, View
 
 
@@ -32,10 +30,8 @@ class MinMax(Clip):
     ) -> AffineParams:
         """The scale rule of `grid` applied to the least and greatest value of every group."""
         magnitude = grid.rule in ("absmax", "full_range")
-        lo, hi = ranges(x, view, magnitude=magnitude, num_threads=num_threads)
-        if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-            raise _check.nonfinite_error(x)
-        return self.fit_ranges(Range(lo, hi), view, grid)
+        seen = finite_ranges(x, view, magnitude=magnitude, num_threads=num_threads)
+        return self.fit_ranges(seen, view, grid)
 
     def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:
         """The scale rule of `grid` applied to the least and greatest value of every group."""
