@@ -213,3 +213,18 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
     for name, x in matrices(rng, LENGTHS):
         y = ref.to_float32(x)
         yield name, (x, y + y * np.float32(2**-9)), {}
+
+
+def histogram(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, 2 * LENGTHS):
+        bins = int(rng.choice([1, 2, 7, 64, 2048, 32767]))
+        middle = np.median(np.abs(ref.to_float32(x)), axis=1) if x.size else np.ones(3)
+        wide = np.frexp(middle)[1] - int(np.log2(bins)) + rng.integers(-3, 4, 3)
+        exponent = np.clip(wide, -149, 128).astype(np.int32)
+        first = rng.integers(-bins, 1, 3).astype(np.int32)
+        yield f"{name} {bins} bins", (x, exponent, first), {"bins": bins}
+    tiny = np.float32([[2.0**-149, -(2.0**-149), 0.0, -0.0, 1e38, -1e38, np.nan, np.inf, -np.inf]])
+    for exponent in (-149, -127, -1, 0, 1, 127, 128):
+        for first in (-(1 << 24), -1, 0, 1 << 24):
+            window = np.int32([exponent]), np.int32([first])
+            yield f"extremes {exponent} {first}", (tiny, *window), {"bins": 3}
