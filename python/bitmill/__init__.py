@@ -3,11 +3,13 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, reference
+from bitmill import clip, kernels, observers, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
+from bitmill.calibrate import calibrate
 from bitmill.layouts import pack, unpack
 from bitmill.metrics import Metrics, metrics
+from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
 from bitmill.schemes import Affine
@@ -28,7 +30,9 @@ __all__ = [
     "Affine",
     "CheckpointError",
     "Metrics",
+    "QParams",
     "QTensor",
+    "calibrate",
     "clip",
     "dequantize",
     "fake_quantize",
@@ -39,6 +43,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "metrics",
+    "observers",
     "pack",
     "plan_checkpoint",
     "quantize",
