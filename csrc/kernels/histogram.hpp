@@ -17,29 +17,29 @@ BITMILL_INLINE i32x16 bin_of(f32x16 x, f32x16 factor, f32x16 factor2) {
   return add(nearest, above); // -1 where the nearest integer lies above
 }
 
-// Adds to `counts`: kCopies histograms, one after the other, of slots for what lies below the window, its
-// bins, and what lies above. Neighbours go to different copies: where all values have one bin, each
-// increment would wait for the one before.
+// Adds to `counts`: window.copies histograms, one after the other, of slots for what lies below the
+// window, its bins, and what lies above. Neighbours go to different copies: where all values have one bin,
+// each increment might wait for the one before. Bins are found kLag values before they are counted, so that
+// the CPU does both side by side: a block after the other took 1.3 times as long (Zen 4).
 template <class T>
 void histogram(const void* x_, int64_t count, BinWindow window, uint32_t* counts) {
-  constexpr int64_t kAtOnce = 256;
+  constexpr int64_t kRing = 256, kLag = kRing - 16;
   const T* x = (const T*)x_;
   const f32x16 factor = splat(window.factor), factor2 = splat(window.factor2);
   const i32x16 first = splat(window.first), below = splat(-1), above = splat(window.bins);
-  uint32_t* copies[kCopies];
-  for (int k = 0; k < kCopies; ++k) copies[k] = counts + k * window.slots() + 1;
-  for (int64_t start = 0; start < count; start += kAtOnce) {
-    const int64_t n = least(kAtOnce, count - start);
-    int16_t bins[kAtOnce];
-    each_vector(n, [&](int64_t i, auto lanes) {
-      const i32x16 bin = sub(bin_of(load(x + start + i, lanes), factor, factor2), first);
-      store_u16((uint16_t*)bins + i, max(min(bin, above), below), lanes);
-    });
-    int64_t i = 0;
-    for (; i + kCopies <= n; i += kCopies)
-      for (int k = 0; k < kCopies; ++k) ++copies[k][bins[i + k]];
-    for (; i < n; ++i) ++copies[0][bins[i]];
-  }
+  uint32_t* copies[kMostCopies];
+  for (int k = 0; k < kMostCopies; ++k) copies[k] = counts + k % window.copies * window.slots() + 1;
+  int16_t ring[kRing];
+  int64_t counted = 0;
+  each_vector(count, [&](int64_t i, auto lanes) {
+    const i32x16 bin = sub(bin_of(load(x + i, lanes), factor, factor2), first);
+    store_u16((uint16_t*)ring + i % kRing, max(min(bin, above), below), lanes);
+    if (i < kLag) return;
+    const int16_t* bins = ring + counted % kRing;
+    for (int k = 0; k < 16; ++k) ++copies[k % kMostCopies][bins[k]];
+    counted += 16;
+  });
+  for (; counted < count; ++counted) ++copies[0][ring[counted % kRing]];
 }
 
 } // namespace

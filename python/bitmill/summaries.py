@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import Range
 
-_FINEST, _MANTISSA = -149, 24  # exponent of the least float32, and its bits
+_LEAST, _BITS = -149, 24  # exponent of the least float32; bits of a normal one
 
 
 class Window(NamedTuple):
@@ -37,16 +38,28 @@ def window(seen: Range, bins: int) -> Window:
     >>> window(Range(np.float32([-1, 5, 0]), np.float32([1, 5, 0])), 2048)[0].tolist()
     [-9, -21, -149]
     """
-    empty = seen.max.view(np.int32) == np.float32(-np.inf).view(np.int32)
+    return _window(seen.min.tobytes(), seen.max.tobytes(), bins)
+
+
+@lru_cache(maxsize=64)
+def _window(lo: bytes, hi: bytes, bins: int) -> Window:
+    """Kept, for most batches change no range: finding it took half of a small update."""
+    least, most = (np.frombuffer(ends, np.float32) for ends in (lo, hi))
+    empty = np.isinf(most)
     # By a kernel: NumPy would obey a mode of the caller that takes subnormal values for zero.
-    lo, hi = (kernels.from_float32(np.where(empty, 0, r), "float64") for r in seen)
-    ulp = np.frexp(np.maximum(-lo, hi))[1] - _MANTISSA
-    spread = np.frexp((hi - lo) / (bins + 1))[1] - 1  # a bin or two too narrow at most
-    floor = np.where(np.maximum(-lo, hi) == 0, _FINEST, np.maximum(ulp, _FINEST))
-    exponent = np.where(hi == lo, floor, np.maximum(spread, floor))
-    while (narrow := _index(hi, exponent) - _index(lo, exponent) >= bins).any():
+    ends = np.stack([np.where(empty, 0, least), np.where(empty, 0, most)])
+    low, high = kernels.from_float32(ends, "float64", num_threads=1)
+    magnitude = np.maximum(-low, high)
+    finest = np.where(magnitude == 0, _LEAST, np.maximum(np.frexp(magnitude)[1] - _BITS, _LEAST))
+    # As narrow as the range allows, or a little too narrow.
+    fitting = np.frexp((high - low) / (bins + 1))[1] - 1
+    exponent = np.where(low == high, finest, np.maximum(fitting, finest))
+    while (narrow := _index(high, exponent) - _index(low, exponent) >= bins).any():
         exponent = exponent + narrow
-    return Window(exponent.astype(np.int32), _index(lo, exponent).astype(np.int32))
+    found = Window(exponent.astype(np.int32), _index(low, exponent).astype(np.int32))
+    for part in found:
+        part.flags.writeable = False
+    return found
 
 
 def _index(x: Array, exponent: Array) -> Array:

@@ -24,7 +24,8 @@ def counted(state: State, rows: Array, seen: Range, num_threads: int | None = No
     rows = np.ascontiguousarray(rows)
     bins = state["counts"].shape[1]
     counts = kernels.histogram(rows, *room, bins=bins, num_threads=num_threads)
-    return grown | {"counts": grown["counts"] + counts}
+    counts += grown["counts"]
+    return grown | {"counts": counts}
 
 
 def added(state: State, other: State) -> State:
