@@ -42,8 +42,7 @@ def values(weights, data, dtype="f32"):
 @pytest.mark.parametrize("data", DATA)
 def bench_histogram(race, weights, isa, data, dtype):
     x = values(weights, data, dtype).reshape(1, -1)
-    room = window(ranges(x, view(x.shape, "row", None)), BINS)
-    room = tuple(part.reshape(-1) for part in room)
+    room = [part.reshape(-1) for part in window(ranges(x, view(x.shape, "row", None)), BINS)[:2]]
     some = x[:, : CHECKED.stop * 4096]
     same_bits(
         kernels.histogram(some, *room, bins=BINS), reference.histogram(some, *room, bins=BINS)

@@ -85,6 +85,20 @@ def test_a_clip_that_needs_more_than_ranges_gets_a_histogram(rng):
     assert abs(float(found.scale[0]) * 255 - 2 * 0.6745) < 0.05
 
 
+def test_a_clip_that_needs_all_values_at_once_is_told():
+    class Whole(Clip):
+        name = "whole"
+
+        def fit(self, x, view, grid, *, num_threads=None):
+            return MinMax().fit(x, view, grid)
+
+    scheme = bm.Affine(8, axis=None, clip=Whole())
+    with pytest.raises(ValueError, match="calibrate cannot tell what clip='whole' goes by: no obs"):
+        bm.calibrate([np.ones(3)], scheme)
+    with pytest.raises(ValueError, match="Moments cannot tell what clip='whole' goes by: no obs"):
+        bm.calibrate([np.ones(3)], scheme, observer=observers.Moments())
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 20, 1000])
 def test_num_samples_cuts_the_last_batch_and_asks_for_no_more(rng, count):
     rows = rng.standard_normal((32, 5))

@@ -31,11 +31,12 @@ def ulp_exponent(x: float) -> int:
 @given(ANY, ANY, BINS)
 def test_the_window_is_the_narrowest_that_fits(a, b, bins):
     lo, hi = min(a, b), max(a, b)
-    (exponent,), (first,) = window(Range(np.float32([lo]), np.float32([hi])), bins)
+    (exponent,), (first,), (last,) = window(Range(np.float32([lo]), np.float32([hi])), bins)
     assert first == index(lo, exponent)
     assert abs(first) <= 1 << 24
     assert -149 <= exponent <= 128
-    assert index(hi, exponent) - first < bins
+    assert last == index(hi, exponent)
+    assert last - first < bins
     finest = exponent == ulp_exponent(max(-lo, hi))
     assert finest or index(hi, exponent - 1) - index(lo, exponent - 1) >= bins
 

@@ -225,6 +225,11 @@ def test_json_and_pickle_keep_everything(rng, kind, axis, count):
         assert written(seen(other, [more])) == written(seen(kind.from_dict(given), [more]))
 
 
+def changed(given, name, values):
+    """Another value of an array of the state."""
+    return given | {"state": given["state"] | {name: given["state"][name] | {"values": values}}}
+
+
 def test_dicts_that_describe_nothing_are_refused(rng):
     good = seen(observers.Histogram(8), batches_of(rng)).to_dict()
     for bad in (
@@ -235,6 +240,11 @@ def test_dicts_that_describe_nothing_are_refused(rng):
         good | {"count": -1},
         good | {"shape": [2]},
         good | {"state": {}},
+        changed(good, "min", ["inf"]),
+        changed(good, "min", ["0x1p+100"]),
+        changed(good, "counts", [-1, *good["state"]["counts"]["values"][1:]]),
+        changed(good, "counts", [1] + [0] * 7),
+        changed(good, "counts", [1] * 8),
         good | {"state": good["state"] | {"min": {"dtype": "int8", "shape": [1], "values": [1]}}},
         good
         | {"state": good["state"] | {"min": {"dtype": "float32", "shape": [1], "values": [1]}}},
@@ -307,7 +317,7 @@ def test_clips_choose_ranges_by_histograms_and_moments(rng):
         found = seen(kind(axis=1), [x]).compute(bm.Affine(8, axis=1, clip=Half()))
         wanted = bm.quantize(x / 2, bm.Affine(8, axis=1))
         same_bits(found.scale, wanted.scale)
-    with pytest.raises(ValueError, match=r"MinMax knows ranges alone, and clip=.*Histogram"):
+    with pytest.raises(ValueError, match=r"MinMax cannot tell .*Histogram or observers\.Moments"):
         seen(observers.MinMax(axis=1), [x]).compute(bm.Affine(8, axis=1, clip=Half()))
     unclipped = seen(observers.Histogram(), [x]).compute(bm.Affine(8, axis=None, clip=Nothing()))
     assert unclipped.scale[0] == np.abs(x).max() / np.float32(127)

@@ -12,7 +12,8 @@ from bitmill import _check
 from bitmill._dtypes import Array
 from bitmill._threads import resolve
 from bitmill.clip import resolve as resolve_clip
-from bitmill.observers import Histogram, MinMax, Observer
+from bitmill.observers import MinMax, Observer
+from bitmill.observers.base import informants, no_informant
 from bitmill.qparams import QParams, static_scheme
 from bitmill.schemes import Affine
 
@@ -33,7 +34,8 @@ def calibrate(
     each name are looked at: the last batch is cut, and none is asked for after that.
 
     `observer` is one whose class and options serve as a pattern for each name; by default
-    `observers.MinMax` where the scheme's clip goes by ranges, else `observers.Histogram`. NaN and
+    `observers.MinMax` where the scheme's clip goes by ranges, else the one that knows what it goes
+    by, `observers.Histogram` before `observers.Moments`. NaN and
     infinity are skipped.
 
     Raises ValueError for no batches, for a scheme with rows or groups, and as `Observer.compute`;
@@ -99,8 +101,11 @@ class _Watched:
 def _pattern(scheme: Affine, observer: Any) -> Observer:
     if observer is None:
         assert not isinstance(scheme.axis, str)
-        kind = MinMax if resolve_clip(scheme.clip).by_ranges else Histogram
-        return kind(axis=scheme.axis)
+        clip = resolve_clip(scheme.clip)
+        kinds = [MinMax] if clip.by_ranges else informants(clip)
+        if not kinds:
+            raise no_informant("calibrate", clip)
+        return kinds[0](axis=scheme.axis)
     if not isinstance(observer, Observer):
         shown = getattr(observer, "__name__", type(observer).__name__)
         raise TypeError(f"observer is {shown}; wanted an object such as bm.observers.Histogram()")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What is known of values that are never there at once: counts in bins, and moments.
 
-Observers gather them; a clip reads them in `fit_histogram` and `fit_moments`.
+Observers gather them for each channel. A clip that can go by them has a method `fit_histogram(bins,
+grid)` or `fit_moments(moments, grid)`, for `Bins` or `Moments` and a `Grid`, which returns the ends
+lo, hi of the range that the grid is to cover; it is cut to min … max, which is also taken where
+nothing is left of it.
 """
 
 from __future__ import annotations
@@ -21,14 +24,17 @@ _LEAST, _BITS = -149, 24  # exponent of the least float32; bits of a normal one
 
 
 class Window(NamedTuple):
-    """Where the bins of each channel lie: bin i has floor(x / 2^exponent) = first + i."""
+    """Where the bins of each channel lie, int32 [channels]: x is in bin floor(x / 2^exponent)."""
 
     exponent: Array
     first: Array
+    """The bin of the least value."""
+    last: Array
+    """The bin of the greatest one."""
 
 
 def window(seen: Range, bins: int) -> Window:
-    """The window of `bins` bins for values with these ranges, float32 [n]: int32 [n] both.
+    """The window of at most `bins` bins for values with these ranges, float32 [channels].
 
     2^exponent is the least width with floor(max / 2^exponent) − floor(min / 2^exponent) < bins that
     is not below the distance of float32 neighbours at max |x|, nor 2^−149. So it depends on min and
@@ -47,8 +53,8 @@ def _window(lo: bytes, hi: bytes, bins: int) -> Window:
     least, most = (np.frombuffer(ends, np.float32) for ends in (lo, hi))
     empty = np.isinf(most)
     # By a kernel: NumPy would obey a mode of the caller that takes subnormal values for zero.
-    ends = np.stack([np.where(empty, 0, least), np.where(empty, 0, most)])
-    low, high = kernels.from_float32(ends, "float64", num_threads=1)
+    both = np.stack([np.where(empty, 0, least), np.where(empty, 0, most)])
+    low, high = kernels.from_float32(both, "float64", num_threads=1)
     magnitude = np.maximum(-low, high)
     finest = np.where(magnitude == 0, _LEAST, np.maximum(np.frexp(magnitude)[1] - _BITS, _LEAST))
     # As narrow as the range allows, or a little too narrow.
@@ -56,7 +62,8 @@ def _window(lo: bytes, hi: bytes, bins: int) -> Window:
     exponent = np.where(low == high, finest, np.maximum(fitting, finest))
     while (narrow := _index(high, exponent) - _index(low, exponent) >= bins).any():
         exponent = exponent + narrow
-    found = Window(exponent.astype(np.int32), _index(low, exponent).astype(np.int32))
+    ends = (exponent, _index(low, exponent), _index(high, exponent))
+    found = Window(*(part.astype(np.int32) for part in ends))
     for part in found:
         part.flags.writeable = False
     return found

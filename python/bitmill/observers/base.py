@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,18 +16,16 @@ from bitmill._threads import resolve
 from bitmill.clip import Clip
 from bitmill.clip import resolve as resolve_clip
 from bitmill.clip.clipped import fit_clipped
-from bitmill.grid import View, view
+from bitmill.grid import Grid, View, view
 from bitmill.observers.batch import Batch
-from bitmill.observers.state import State, listed, read
+from bitmill.observers.state import State
+from bitmill.observers.written import KINDS, Written
 from bitmill.qparams import QParams, static_scheme
 from bitmill.schemes import Affine
 from bitmill.schemes.overflow import overflow_error
 
-_KINDS: dict[str, type[Observer]] = {}
-O = TypeVar("O", bound="Observer")  # noqa: E741
 
-
-class Observer(ABC):
+class Observer(Written, ABC):
     """Looks at batches of values, of which it keeps a summary of a size that does not grow.
 
     `axis` None is one summary for all values; an int is one for each channel along that axis.
@@ -43,13 +40,8 @@ class Observer(ABC):
         Batches seen.
     """
 
-    _OPTIONS: ClassVar[tuple[str, ...]] = ("axis",)
-    count: int
-    nonfinite: int
-    batches: int
-
-    def __init_subclass__(cls) -> None:
-        _KINDS[cls.__name__] = cls
+    _FIT: ClassVar[str] = ""
+    """The method of a clip that is told what this observer knows of a channel."""
 
     def __init__(self, *, axis: int | None = None) -> None:
         wide = 1 << 6  # more axes than an array can have
@@ -116,7 +108,7 @@ class Observer(ABC):
         """
         scheme = self._checked(scheme)
         full = self._full()
-        lo, hi = self._chosen(resolve_clip(scheme.clip), scheme)
+        lo, hi = self._chosen(resolve_clip(scheme.clip), scheme.grid)
         assert self._params is not None
         made = fit_clipped(lo, hi, full, View((1, lo.size), self._params), scheme.grid)
         if made.overflowed:
@@ -145,14 +137,21 @@ class Observer(ABC):
             )
         return static
 
-    def _chosen(self, clip: Clip, scheme: Affine) -> tuple[Array, Array]:
+    def _chosen(self, clip: Clip, grid: Grid) -> tuple[Array, Array]:
         """The range of each channel that `clip` chooses."""
-        if not clip.by_ranges:
-            raise ValueError(
-                f"{type(self).__name__} knows ranges alone, and clip={clip!r} needs more: use "
-                "observers.Histogram"
-            )
-        return self._full()
+        full = self._full()
+        if clip.by_ranges:
+            return full
+        fit = getattr(clip, self._FIT, None)
+        if fit is None:
+            raise no_informant(type(self).__name__, clip)
+        found = [fit(self._known(channel), grid) for channel in range(full.min.size)]
+        lo, hi = np.array(found, np.float64).T
+        return lo, hi
+
+    def _known(self, channel: int) -> Any:
+        """What `_FIT` is told of a channel."""
+        raise NotImplementedError
 
     def _full(self) -> Range:
         """The range of each channel, float32 [n]."""
@@ -164,72 +163,6 @@ class Observer(ABC):
             channel = "" if self.axis is None else f" in channel {empty[0]} of axis {self.axis}"
             raise ValueError(f"{type(self).__name__} has seen no finite value{channel}")
         return seen
-
-    # Writing down
-
-    def to_dict(self) -> dict[str, Any]:
-        """All there is to know, as JSON can hold it; floats are hexadecimal strings.
-
-        >>> import bitmill as bm
-        >>> bm.observers.MinMax().to_dict()["observer"]
-        'MinMax'
-        """
-        return {
-            "observer": type(self).__name__,
-            **self._options(),
-            "count": self.count,
-            "nonfinite": self.nonfinite,
-            "batches": self.batches,
-            "shape": None if self._params is None else list(self._params),
-            "state": listed(self._state),
-        }
-
-    @classmethod
-    def from_dict(cls: type[O], given: Mapping[str, Any]) -> O:
-        """What `to_dict` described; ValueError if it describes none of this class."""
-        made = from_dict(given)
-        if not isinstance(made, cls):
-            raise ValueError(f"this describes a {type(made).__name__}; wanted a {cls.__name__}")
-        return made
-
-    def fresh(self: O) -> O:
-        """An observer with the same options that has seen nothing."""
-        return type(self)(**self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._OPTIONS}
-
-    def _restore(self, given: Mapping[str, Any]) -> None:
-        """Become what the rest of `to_dict` describes."""
-        for name in ("count", "nonfinite", "batches"):
-            setattr(self, name, _check.integer(given[name], name, low=0, high=1 << 63))
-        shape = given["shape"]
-        self._params = None if shape is None else _check.shape(shape)
-        self._state = read(given["state"])
-        channels = 0 if self._params is None else math.prod(self._params)
-        wanted = self._layout(self._state, channels) if channels else {}
-        found, needed = (
-            {name: (array.dtype.name, array.shape) for name, array in state.items()}
-            for state in (self._state, wanted)
-        )
-        if found != needed:
-            raise ValueError(f"the state has {found}; wanted {needed}")
-
-    def _layout(self, state: State, channels: int) -> State:
-        """Arrays of the dtypes and shapes that those of `state` must have."""
-        return self._empty(channels)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Observer):
-            return NotImplemented
-        return self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
-    def __repr__(self) -> str:
-        options = "".join(f"{k}={v!r}, " for k, v in self._options().items() if v is not None)
-        counts = f"count={self.count}, nonfinite={self.nonfinite}, batches={self.batches}"
-        return f"<{type(self).__name__}: {options}{counts}>"
 
     # Channels
 
@@ -249,10 +182,6 @@ class Observer(ABC):
     # What an observer keeps: functions of states, which change none
 
     @abstractmethod
-    def _empty(self, channels: int) -> State:
-        """The state before the first batch."""
-
-    @abstractmethod
     def _plus(self, state: State, batch: Batch) -> State:
         """The state after another batch."""
 
@@ -265,17 +194,19 @@ class Observer(ABC):
         """The range of each channel, float32 [n]; inf and −inf where nothing finite was seen."""
 
 
-def from_dict(given: Mapping[str, Any]) -> Observer:
-    """The observer that `to_dict` described; ValueError if it describes none.
+def informants(clip: Clip) -> list[type[Observer]]:
+    """The observers that know what `clip` goes by, beside those that know ranges.
 
-    >>> import bitmill as bm
-    >>> bm.observers.from_dict(bm.observers.Histogram(bins=64).to_dict()).bins
-    64
+    >>> from bitmill.clip import MinMax
+    >>> informants(MinMax())
+    []
     """
-    try:
-        kind = _KINDS[given["observer"]]
-        made = kind(**{name: given[name] for name in kind._OPTIONS})
-        made._restore(given)
-        return made
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"this describes no observer: {error!r}") from None
+    kinds = [kind for kind in KINDS.values() if issubclass(kind, Observer)]
+    return [kind for kind in kinds if kind._FIT and hasattr(clip, kind._FIT)]
+
+
+def no_informant(who: str, clip: Clip) -> ValueError:
+    """The error for a clip that needs more than `who` knows."""
+    known = " or ".join(f"observers.{kind.__name__}" for kind in informants(clip))
+    remedy = f"use {known}" if known else "no observer can; use clip='minmax'"
+    return ValueError(f"{who} cannot tell what clip={str(clip)!r} goes by: {remedy}")

@@ -13,8 +13,8 @@ from bitmill._results import Range
 from bitmill.grid import view
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
-from bitmill.observers.counting import added, bins_of, counted, uncounted
-from bitmill.observers.state import State
+from bitmill.observers.counting import added, bins_of, counted, uncounted, validate
+from bitmill.observers.state import State, same_layout
 
 EXACT = 4096
 """Batches whose ends are kept one by one."""
@@ -68,11 +68,15 @@ class BatchPercentile(Observer):
         lo = _percentile(state, "minima", 100 - self.p, np.inf)
         return Range(lo, _percentile(state, "maxima", self.p, -np.inf))
 
-    def _layout(self, state: State, channels: int) -> State:
+    def _validate(self, state: State, channels: int) -> None:
         if _is_exact(state):
             count = min(EXACT, len(state["minima"]))
-            return {name: np.empty((count, channels), np.float32) for name in ("minima", "maxima")}
-        return _whole(*[uncounted(channels, _BINS)] * 2)
+            exact = np.empty((count, channels), np.float32)
+            return same_layout(state, {"minima": exact, "maxima": exact})
+        same_layout(state, _whole(*[uncounted(channels, _BINS)] * 2))
+        for which in ("minima", "maxima"):
+            validate(_part(state, which))
+        return None
 
 
 def _is_exact(state: State) -> bool:

@@ -23,7 +23,7 @@ def counted(state: State, rows: Array, seen: Range, num_threads: int | None = No
     grown, room = _grown(state, seen)
     rows = np.ascontiguousarray(rows)
     bins = state["counts"].shape[1]
-    counts = kernels.histogram(rows, *room, bins=bins, num_threads=num_threads)
+    counts = kernels.histogram(rows, room.exponent, room.first, bins=bins, num_threads=num_threads)
     counts += grown["counts"]
     return grown | {"counts": counts}
 
@@ -39,9 +39,23 @@ def bins_of(state: State, channel: int) -> Bins:
     """The histogram of a channel that has values, from the bin of its min to that of its max."""
     lo, hi = float(state["min"][channel]), float(state["max"][channel])
     room = _room({name: array[channel : channel + 1] for name, array in state.items()})
-    exponent, first = (int(part[0]) for part in room)
-    last = int(np.flatnonzero(state["counts"][channel])[-1])
-    return Bins(exponent, first, state["counts"][channel, : last + 1].copy(), lo, hi)
+    exponent, first, last = (int(part[0]) for part in room)
+    counts = state["counts"][channel, : last - first + 1].copy()
+    return Bins(exponent, first, counts, lo, hi)
+
+
+def validate(state: State) -> None:
+    """Raise ValueError unless the counts reach from the bin of the min to that of the max."""
+    lo, hi, counts = state["min"], state["max"], state["counts"]
+    empty = (lo == np.inf) & (hi == -np.inf)
+    if not (empty | (np.isfinite(lo) & np.isfinite(hi) & (lo <= hi))).all():
+        raise ValueError("min and max of a state are no range")
+    room = _room(state)
+    last = (room.last - room.first)[:, np.newaxis]
+    outside = np.arange(counts.shape[1]) > last
+    ends = np.concatenate([counts[:, :1], np.take_along_axis(counts, last, 1)], axis=1)
+    if (counts < 0).any() or counts[outside].any() or ((ends > 0).all(axis=1) == empty).any():
+        raise ValueError("counts of a state do not lie between its min and its max")
 
 
 def _room(state: State) -> Window:

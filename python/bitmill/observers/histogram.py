@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bitmill import _arguments, _check
-from bitmill._dtypes import Array
 from bitmill._results import Range
-from bitmill.clip import Clip
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
-from bitmill.observers.counting import added, bins_of, counted, uncounted
+from bitmill.observers.counting import added, bins_of, counted, uncounted, validate
 from bitmill.observers.state import State
-from bitmill.schemes import Affine
 from bitmill.summaries import Bins
 
 
@@ -39,6 +34,7 @@ class Histogram(Observer):
     """
 
     _OPTIONS = ("bins", "axis")
+    _FIT = "fit_histogram"
 
     def __init__(self, bins: int = 2048, *, axis: int | None = None) -> None:
         self.bins = _check.integer(bins, "bins", low=2, high=_arguments.MAX_BINS)
@@ -52,22 +48,17 @@ class Histogram(Observer):
         self._full()
         return bins_of(self._state, range(len(self._state["min"]))[channel])
 
-    def _chosen(self, clip: Clip, scheme: Affine) -> tuple[Array, Array]:
-        full = self._full()
-        if clip.by_ranges:
-            return full
-        fit = getattr(clip, "fit_histogram", None)
-        if fit is None:
-            raise ValueError(f"clip={clip!r} cannot choose a range by a histogram")
-        found = [fit(self.histogram(channel), scheme.grid) for channel in range(full.min.size)]
-        lo, hi = np.array(found, np.float64).T
-        return lo, hi
+    _known = histogram
 
     def _empty(self, channels: int) -> State:
         return uncounted(channels, self.bins)
 
     def _plus(self, state: State, batch: Batch) -> State:
         return counted(state, batch.rows, batch.range, batch.num_threads)
+
+    def _validate(self, state: State, channels: int) -> None:
+        super()._validate(state, channels)
+        validate(state)
 
     def _merged(self, state: State, other: State) -> State:
         return added(state, other)

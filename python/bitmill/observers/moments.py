@@ -8,15 +8,12 @@ import math
 import numpy as np
 
 from bitmill import kernels, summaries
-from bitmill._dtypes import Array
 from bitmill._results import Range
-from bitmill.clip import Clip
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
 from bitmill.observers.minmax import unseen, wider
 from bitmill.observers.state import State
 from bitmill.observers.sums import UNIT, moment_sums, no_sums
-from bitmill.schemes import Affine
 
 
 class Moments(Observer):
@@ -39,6 +36,8 @@ class Moments(Observer):
     >>> found.mean, found.mean_abs, found.mean_square, found.zeros
     (0.8, 1.2, 2.4, 1)
     """
+
+    _FIT = "fit_moments"
 
     def moments(self, channel: int = 0) -> summaries.Moments:
         """The averages, of one channel if there is an `axis`.
@@ -63,16 +62,7 @@ class Moments(Observer):
             max=float(full.max[channel]),
         )
 
-    def _chosen(self, clip: Clip, scheme: Affine) -> tuple[Array, Array]:
-        full = self._full()
-        if clip.by_ranges:
-            return full
-        fit = getattr(clip, "fit_moments", None)
-        if fit is None:
-            raise ValueError(f"clip={clip!r} cannot choose a range by moments")
-        found = [fit(self.moments(channel), scheme.grid) for channel in range(full.min.size)]
-        lo, hi = np.array(found, np.float64).T
-        return lo, hi
+    _known = moments
 
     def _empty(self, channels: int) -> State:
         nothing = np.zeros(channels, np.int64)

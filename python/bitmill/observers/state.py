@@ -46,3 +46,13 @@ def _read(dtype: str, shape: list[int], values: list[Any]) -> Array:
     elif not all(type(v) is int for v in values):
         raise ValueError(f"an array of {dtype} has values that are no integers")
     return np.array(values, dtype).reshape(shape)
+
+
+def same_layout(state: State, wanted: State) -> None:
+    """Raise ValueError unless the arrays of both have the same names, dtypes and shapes."""
+    found, needed = (
+        {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+        for arrays in (state, wanted)
+    )
+    if found != needed:
+        raise ValueError(f"the state has {found}; wanted {needed}")
