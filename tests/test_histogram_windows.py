@@ -109,3 +109,32 @@ def test_magnitudes_of_values_far_from_zero():
     found = Bins(-3, -1001, np.array([3, 5]), -125.1, -125.0).magnitudes()
     assert (found.first, found.counts.tolist()) == (999, [5, 3])
     assert (found.min, found.max) == (125.0, 125.1)
+
+
+ZERO = np.zeros(2, np.int32)
+
+
+@pytest.mark.parametrize("module", [bm.kernels, bm.reference])
+@pytest.mark.parametrize(
+    ("exponent", "first", "bins", "error", "message"),
+    [
+        (ZERO - 150, ZERO, 4, ValueError, "exponent has values outside -149..128"),
+        (ZERO + 129, ZERO, 4, ValueError, "exponent has values outside -149..128"),
+        (ZERO, ZERO - (1 << 24) - 1, 4, ValueError, "first has values outside -16777216..16777216"),
+        (ZERO, ZERO[:1], 4, ValueError, r"first has shape \(1,\); wanted \(2,\)"),
+        (ZERO.astype(np.int64), ZERO, 4, TypeError, "exponent has dtype int64; wanted int32"),
+        ([0, 0], ZERO, 4, TypeError, "exponent is a list; wanted a NumPy array"),
+        (ZERO, ZERO, 0, ValueError, "bins=0 must be between 1 and 32767"),
+        (ZERO, ZERO, 32768, ValueError, "bins=32768 must be between 1 and 32767"),
+        (ZERO, ZERO, 2.0, TypeError, "bins=2.0 is a float; bins takes an int"),
+    ],
+)
+def test_windows_out_of_bounds_are_refused(module, exponent, first, bins, error, message):
+    with pytest.raises(error, match=message):
+        module.histogram(np.ones((2, 3), np.float32), exponent, first, bins=bins)
+
+
+def test_values_outside_the_window_are_not_counted(isa):
+    x = np.float32([[-np.inf, -3e38, -1.5, -1, 0, 1.99, 2, 3e38, np.inf, np.nan, -np.nan] * 50])
+    found = bm.kernels.histogram(x, np.int32([0]), np.int32([-1]), bins=3)
+    assert found.tolist() == [[50, 50, 50]]

@@ -419,10 +419,10 @@ def test_importance_is_the_mean_square_of_each_column(rng):
 
 
 def test_sums_are_those_of_pieces_and_of_no_threads(rng, isa):
-    x = rng.standard_normal((20, 70_001)).astype(np.float32)
+    x = rng.standard_normal((6, 270_001)).astype(np.float32)
     made = observers.Moments(axis=0)
     made.update(x, num_threads=3)
     assert made == seen(observers.Moments(axis=0), [np.asfortranarray(x)])
-    for channel in (0, 19):
+    for channel in (0, 5):
         exact = sum(float(v) ** 2 for v in x[channel].tolist())
-        assert abs(made.moments(channel).mean_square * 70_001 / exact - 1) < 1e-12
+        assert abs(made.moments(channel).mean_square * 270_001 / exact - 1) < 1e-12

@@ -55,7 +55,9 @@ class Importance(Observer):
 
     def _plus(self, state: State, batch: Batch) -> State:
         rows, finite = batch.finite_rows
-        return self._merged(state, {"count": finite, "squares": square_sums(rows)})
+        return self._merged(
+            state, {"count": finite, "squares": square_sums(rows, batch.num_threads)}
+        )
 
     def _merged(self, state: State, other: State) -> State:
         return {name: state[name] + other[name] for name in state}

@@ -15,7 +15,8 @@ _LEAST = 298
 """Sums are held as integers, in units of 2^−298: the square of the least float32 is one unit."""
 UNIT = 1 << _LEAST
 
-_ROWS, _COLUMNS = 16, 1 << 16  # that are summed at a time
+_COLUMNS = 1 << 18  # of a row that are summed in double
+_VALUES = 1 << 20  # that are copied at a time
 
 
 def no_sums(channels: int) -> Array:
@@ -27,44 +28,54 @@ def no_sums(channels: int) -> Array:
     return np.zeros(channels, object)
 
 
-def square_sums(rows: Array) -> Array:
+def square_sums(rows: Array, num_threads: int | None = None) -> Array:
     """Σx² of each row of finite values, in units.
 
     >>> [int(sum) / UNIT for sum in square_sums(np.float32([[1, -2], [0.5, 0]]))]
     [5.0, 0.25]
     """
-    found: Array = _sums(rows, lambda x: kernels.error_sums(x, x).xx[np.newaxis])[0]
+
+    def sums(x: Array) -> list[Array]:
+        return [kernels.error_sums(x, x, num_threads=num_threads).xx]
+
+    found: Array = _sums(rows, sums)[0]
     return found
 
 
-def moment_sums(rows: Array) -> Array:
-    """Σx, Σ|x| and Σx² of each row of finite values, in units: [3, rows].
+def moment_sums(rows: Array, num_threads: int | None = None) -> Array:
+    """Σx, Σ|x| and Σx² of each row of finite values, and how many are 0, in units: [4, rows].
 
-    >>> [int(sum) / UNIT for sum in moment_sums(np.float32([[1, -2]]))[:, 0]]
-    [-1.0, 3.0, 5.0]
+    >>> [int(sum) / UNIT for sum in moment_sums(np.float32([[1, -2, 0]]))[:, 0]]
+    [-1.0, 3.0, 5.0, 1.0]
     """
-    return _sums(rows, _moments)
+
+    def sums(x: Array) -> list[Array]:
+        bits, ones = x.view(np.int32), np.ones_like(x)
+        magnitude = (bits & 0x7FFFFFFF).view(np.float32)
+        plain = kernels.error_sums(x, ones, num_threads=num_threads)
+        absolute = kernels.error_sums(magnitude, ones, num_threads=num_threads)
+        zeros = x.shape[1] - np.count_nonzero(bits << 1, axis=1)
+        return [plain.xy, absolute.xy, plain.xx, zeros.astype(np.float64)]
+
+    return _sums(rows, sums)
 
 
-def _moments(x: Array) -> Array:
-    ones = np.ones_like(x)
-    plain = kernels.error_sums(x, ones)
-    return np.stack([plain.xy, kernels.error_sums(np.abs(x), ones).xy, plain.xx])
-
-
-def _sums(rows: Array, sums: Callable[[Array], Array]) -> Array:
-    """`sums` [k, rows] of all columns, by pieces of a fixed width, so that only they are copied."""
+def _sums(rows: Array, sums: Callable[[Array], list[Array]]) -> Array:
+    """`sums` [k, rows] of all columns: those of pieces of a fixed length, added exactly."""
+    count, length = rows.shape
+    step = max(1, _VALUES // min(_COLUMNS, length))
     total = []
-    for start in range(0, rows.shape[0], _ROWS):
-        some = rows[start : start + _ROWS]
-        pieces = (some[:, at : at + _COLUMNS] for at in range(0, rows.shape[1], _COLUMNS))
-        total.append(sum(_exactly(sums(_float32(piece))) for piece in pieces))
+    for start in range(0, count, step):
+        some = rows[start : start + step]
+        pieces = (some[:, at : at + _COLUMNS] for at in range(0, length, _COLUMNS))
+        total.append(sum(_exactly(np.stack(sums(_float32(piece)))) for piece in pieces))
     all_rows: Array = np.concatenate(total, axis=1)
     return all_rows
 
 
 def _float32(piece: Array) -> Array:
-    return kernels.to_float32(np.ascontiguousarray(piece))
+    piece = np.ascontiguousarray(piece)
+    return piece if piece.dtype == np.float32 else kernels.to_float32(piece)
 
 
 def _exactly(sums: Array) -> Array:
