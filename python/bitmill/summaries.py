@@ -47,7 +47,7 @@ def window(seen: Range, bins: int) -> Window:
     return _window(seen.min.tobytes(), seen.max.tobytes(), bins)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _window(lo: bytes, hi: bytes, bins: int) -> Window:
     """Kept, for most batches change no range: finding it took half of a small update."""
     least, most = (np.frombuffer(ends, np.float32) for ends in (lo, hi))

@@ -30,8 +30,7 @@ def fit_clipped(lo: Array, hi: Array, full: Range, view: View, grid: Grid) -> Af
     >>> made.scale.tolist(), made.unclipped
     ([[2.0, 0.5714285969734192]], 1)
     """
-    # + 0 makes +0.0 of the −0.0 that rounding and clip may leave.
-    lo, hi = (np.clip(end, *full).astype(np.float32) + np.float32(0) for end in (lo, hi))
+    lo, hi = (np.clip(end, *full).astype(np.float32) for end in (lo, hi))
     if grid.rule == "offset":
         empty = (lo == hi) & (full.min != full.max)
     else:

@@ -88,7 +88,7 @@ def _with_ends(state: State, ends: State) -> State:
     if _is_exact(state):
         ends = {name: np.concatenate([state[name], ends[name]]) for name in ends}
         if len(ends["minima"]) <= EXACT:
-            return {name: np.sort(found, axis=0) for name, found in ends.items()}
+            return {name: np.sort(found, axis=0, kind="stable") for name, found in ends.items()}
         state = _whole(*[uncounted(ends["minima"].shape[1], _BINS)] * 2)
     return _whole(*(_count(_part(state, name), ends[name]) for name in ("minima", "maxima")))
 
