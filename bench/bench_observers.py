@@ -57,19 +57,22 @@ def bench_histogram(race, weights, isa, data, dtype):
     )
 
 
-@pytest.mark.parametrize("peer", ["numpy", "torch_histc", "torch_observer"])
+@pytest.mark.parametrize(
+    ("peer", "job"),
+    [("numpy", "histogram"), ("torch_observer", "histc"), ("torch_observer", "histogram")],
+    ids=["numpy", "torch_histc", "torch_observer"],
+)
 @pytest.mark.parametrize("data", DATA)
-def bench_histogram_observer(race, weights, data, peer):
+def bench_histogram_observer(race, weights, data, peer, job):
     """100 batches; those with a range given beforehand have less to do than an observer."""
     batches = np.array_split(values(weights, data).reshape(-1), BATCHES)
     found = observe(batches).histogram()
     assert found.total == sum(batch.size for batch in batches)
-    module, _, name = peer.partition("_")
-    rival = getattr(load(module), f"histogram_{name}".rstrip("_"))(batches, found, BINS)
+    rival = getattr(load(peer), job)(batches, found, BINS)
     rival.check(rival.run())
     race(
         lambda: observe(batches),
-        rivals={peer: rival.run},
+        rivals={f"{peer}.{job}": rival.run},
         size=found.total,
         nbytes=nbytes(*batches),
         ceiling=two_passes(weights["f32"], 0),

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bitmill as bm
@@ -16,6 +16,7 @@ from bitmill.summaries import Bins, window
 
 ANY = st.floats(width=32, allow_nan=False, allow_infinity=False)
 BINS = st.sampled_from([2, 3, 64, 2048, 32767])
+tried = settings(max_examples=400, derandomize=True, database=None, deadline=None)
 
 
 def index(x: float, exponent: int) -> int:
@@ -28,6 +29,7 @@ def ulp_exponent(x: float) -> int:
     return max(-149, int(np.frexp(x)[1]) - 24) if x else -149
 
 
+@tried
 @given(ANY, ANY, BINS)
 def test_the_window_is_the_narrowest_that_fits(a, b, bins):
     lo, hi = min(a, b), max(a, b)
@@ -41,6 +43,7 @@ def test_the_window_is_the_narrowest_that_fits(a, b, bins):
     assert finest or index(hi, exponent - 1) - index(lo, exponent - 1) >= bins
 
 
+@tried
 @given(st.lists(ANY, min_size=1, max_size=30), BINS)
 def test_counts_are_those_of_the_definition(values, bins):
     observer = bm.observers.Histogram(bins)

@@ -9,7 +9,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bitmill as bm
@@ -69,6 +69,7 @@ ANY = st.floats(width=32)
 
 
 @pytest.mark.parametrize("kind", [observers.MinMax, observers.Histogram])
+@settings(max_examples=400, derandomize=True, database=None, deadline=None)
 @given(values=st.lists(ANY, min_size=1, max_size=40), data=st.data())
 def test_batches_and_their_order_leave_no_trace(kind, values, data):
     whole = seen(kind(), [np.float32(values)])
