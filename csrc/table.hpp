@@ -111,7 +111,6 @@ constexpr int kMostCopies = 4;
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
   FAMILY(Errors, errors)                                                                           \
-  FAMILY(Histogram, histogram)                                                                     \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -138,10 +137,6 @@ struct ConvertTable {
 };
 struct ErrorsTable {
 #define ERRORS BITMILL_MEMBER
-#include "kernels.def"
-};
-struct HistogramTable {
-#define HISTOGRAM BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

@@ -25,7 +25,6 @@ std::vector<std::string> kernel_names() {
 #define PACK BITMILL_NAME
 #define CONVERT BITMILL_NAME
 #define ERRORS BITMILL_NAME
-#define HISTOGRAM BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -21,10 +21,8 @@ BITMILL_INLINE i32x16 bin_of(f32x16 x, f32x16 factor, f32x16 factor2) {
 // window, its bins, and what lies above. Neighbours go to different copies: where all values have one bin,
 // each increment might wait for the one before. Bins are found kLag values before they are counted, so that
 // the CPU does both side by side: a block after the other took 1.3 times as long (Zen 4).
-template <class T>
-void histogram(const void* x_, int64_t count, BinWindow window, uint32_t* counts) {
+void count_floats(const float* x, int64_t count, const BinWindow& window, uint32_t* counts) {
   constexpr int64_t kRing = 256, kLag = kRing - 16;
-  const T* x = (const T*)x_;
   const f32x16 factor = splat(window.factor), factor2 = splat(window.factor2);
   const i32x16 first = splat(window.first), below = splat(-1), above = splat(window.bins);
   uint32_t* copies[kMostCopies];
@@ -40,6 +38,23 @@ void histogram(const void* x_, int64_t count, BinWindow window, uint32_t* counts
     counted += 16;
   });
   for (; counted < count; ++counted) ++copies[0][ring[counted % kRing]];
+}
+
+// Other types are widened some at a time: a body of their own would only be more code.
+template <class T>
+void histogram(const void* x_, int64_t count, BinWindow window, uint32_t* counts) {
+  const T* x = (const T*)x_;
+  float some[4096];
+  for (int64_t start = 0; start < count; start += 4096) {
+    const int64_t n = least(4096, count - start);
+    each_vector(n,
+                [&](int64_t i, auto lanes) { store(some + i, load(x + start + i, lanes), lanes); });
+    count_floats(some, n, window, counts);
+  }
+}
+template <>
+void histogram<float>(const void* x, int64_t count, BinWindow window, uint32_t* counts) {
+  count_floats((const float*)x, count, window, counts);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Binding of the histogram: pieces are counted in parallel, and added up; whole numbers do not mind in
-// which order.
+// which order. Part of ranges.cpp: every object with bindings takes 15 kB of pybind11's code.
+#pragma once
 #include "bind.hpp"
 #include <algorithm>
 #include <cmath>
@@ -58,7 +59,7 @@ void histogram(const py::array& x, int type, int64_t rows, int64_t cols, const p
   const int32_t* exponents = (const int32_t*)input(exponent, rows, 4);
   const int32_t* firsts = (const int32_t*)input(first, rows, 4);
   int64_t* to = (int64_t*)output(out, rows * bins, 8);
-  const auto kernel = kernels().histogram->histogram[t];
+  const auto kernel = kernels().ranges->histogram[t];
   threads = (int)std::min<int64_t>(threads, std::max<int64_t>(1, rows * spans));
   Scratch scratch(threads, window_of(0, 0, bins, kLong));
   std::mutex adding;
@@ -73,8 +74,6 @@ void histogram(const py::array& x, int type, int64_t rows, int64_t cols, const p
   });
 }
 
-} // namespace
-
 void add_histogram(py::module_& m) {
   using py::arg;
   m.def("histogram", &histogram, arg("x").noconvert(), arg("type"), arg("rows"), arg("cols"),
@@ -82,4 +81,5 @@ void add_histogram(py::module_& m) {
         arg("threads"));
 }
 
+} // namespace
 } // namespace bitmill::bind
