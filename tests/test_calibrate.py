@@ -209,6 +209,12 @@ def test_arrays_that_do_not_fit_the_scheme_are_refused():
     with pytest.raises(ValueError, match=r"zero_point has shape \(2,\); wanted \(1,\)"):
         bm.QParams(ASYMMETRIC, one, np.zeros(2, np.uint8))
     good = bm.QParams(ASYMMETRIC, one, zero).to_dict()
-    for bad in ({}, good | {"scheme": {}}, good | {"scale": ["x"]}, good | {"shape": [7]}):
+    for bad in (
+        {},
+        good | {"scheme": {}},
+        good | {"scale": ["x"]},
+        good | {"shape": [7]},
+        good | {"zero_point": [256]},
+    ):
         with pytest.raises(ValueError, match=r"."):
             bm.QParams.from_dict(bad)

@@ -8,7 +8,7 @@ namespace {
 
 // floor(x / 2^exponent), exactly: y = x / 2^exponent has lost bits only if it is subnormal, and then its
 // integer part is 0, so that the sign of x decides (y itself may be -0.0). Numbers beyond 32 bits and NaN
-// come out near -2^31.
+// come out near -2^31: in no window, since those begin at -2^24 or later.
 BITMILL_INLINE i32x16 bin_of(f32x16 x, f32x16 factor, f32x16 factor2) {
   const f32x16 y = mul(mul(x, factor), factor2);
   const i32x16 nearest = to_i32(y), zero = splat(0);

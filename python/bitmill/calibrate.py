@@ -35,8 +35,7 @@ def calibrate(
 
     `observer` is one whose class and options serve as a pattern for each name; by default
     `observers.MinMax` where the scheme's clip goes by ranges, else the one that knows what it goes
-    by, `observers.Histogram` before `observers.Moments`. NaN and
-    infinity are skipped.
+    by, `observers.Histogram` before `observers.Moments`. NaN and infinity are skipped.
 
     Raises ValueError for no batches, for a scheme with rows or groups, and as `Observer.compute`;
     TypeError for batches that are no iterable, or of both kinds.

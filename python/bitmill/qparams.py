@@ -94,7 +94,7 @@ class QParams:
                 for name, of in _dtypes(scheme).items()
             }
             return cls(scheme, **arrays, health=dict(given["health"]))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"these are no QParams: {error!r}") from None
 
     def __repr__(self) -> str:
