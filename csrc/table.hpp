@@ -93,6 +93,16 @@ struct BlockSums {
   double xx, yy, xy, dd, max_dd;
 };
 
+// `bins` bins, at most 32,767, of width 2^exponent from first * 2^exponent on, in so many copies. A value
+// times both factors is the value over the width: one of them alone would overflow for widths below
+// 2^-127.
+struct BinWindow {
+  float factor, factor2;
+  int32_t first, bins, copies;
+  BITMILL_SHARED int64_t slots() const { return bins + 2; } // one for all below, one for all above
+};
+constexpr int kMostCopies = 4;
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \

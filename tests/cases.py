@@ -236,3 +236,18 @@ def _importance(rng: np.random.Generator, x: Array, i: int) -> Array | None:
     weights = rng.random(shape, np.float32) ** 3
     weights[rng.random(shape) < 0.2] = 0
     return weights * np.float32(i % 8 != 2)
+
+
+def histogram(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, 2 * LENGTHS):
+        bins = int(rng.choice([1, 2, 7, 64, 2048, 32767]))
+        middle = np.median(np.abs(ref.to_float32(x)), axis=1) if x.size else np.ones(3)
+        wide = np.frexp(middle)[1] - int(np.log2(bins)) + rng.integers(-3, 4, 3)
+        exponent = np.clip(wide, -149, 128).astype(np.int32)
+        first = rng.integers(-bins, 1, 3).astype(np.int32)
+        yield f"{name} {bins} bins", (x, exponent, first), {"bins": bins}
+    tiny = np.float32([[2.0**-149, -(2.0**-149), 0.0, -0.0, 1e38, -1e38, np.nan, np.inf, -np.inf]])
+    for exponent in (-149, -127, -1, 0, 1, 127, 128):
+        for first in (-(1 << 24), -1, 0, 1 << 24):
+            window = np.int32([exponent]), np.int32([first])
+            yield f"extremes {exponent} {first}", (tiny, *window), {"bins": 3}

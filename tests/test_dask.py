@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -326,3 +328,28 @@ def test_without_distributed_the_extra_is_named(
         "bitmill: --dask needs distributed: pip install 'bitmill[dask]'\n"
     )
     assert run("quantize", src, tmp_path / "dst") == 0
+
+
+# Observers
+
+
+def _observed(kind: str, batches: list[Any]) -> Any:
+    observer = getattr(bm.observers, kind)()
+    for batch in batches:
+        observer.update(batch)
+    return observer
+
+
+@pytest.mark.parametrize("kind", ["MinMax", "Histogram", "Moments", "BatchPercentile"])
+def test_observers_of_workers_merge_to_the_same_bytes(
+    client: Any, rng: np.random.Generator, kind: str
+) -> None:
+    batches = [rng.standard_normal((50, 64), np.float32) * 2.0**i for i in range(-6, 6)]
+    wanted = _observed(kind, batches)
+    parts = [batches[start::5] for start in range(5)]
+    futures = client.map(_observed, [kind] * 5, parts, pure=False)
+    merged = wanted.fresh()
+    for one in reversed(client.gather(futures)):
+        merged.merge(one)
+    assert pickle.dumps(merged) == pickle.dumps(wanted)
+    assert json.dumps(merged.to_dict()) == json.dumps(wanted.to_dict())

@@ -34,7 +34,9 @@ def awkward(rng: np.random.Generator, name: str) -> list[Array]:
 def conversions_and_sums(x: Array, y: Array) -> list[bytes]:
     """Kernels that `outcomes` does not call, on two matrices."""
     narrowed = [bm.kernels.from_float32(y, name) for name in FLOATS]
-    made = (bm.kernels.to_float32(x), *narrowed, *bm.kernels.error_sums(x, y))
+    window = np.full(len(x), -140, np.int32), np.full(len(x), -50, np.int32)
+    counts = bm.kernels.histogram(x, *window, bins=100)
+    made = (bm.kernels.to_float32(x), *narrowed, *bm.kernels.error_sums(x, y), counts)
     return [a.tobytes() for a in made]
 
 
@@ -89,4 +91,20 @@ if float_modes.HERE:
         wanted = [a.tobytes() for a in bm.kernels.error_sums(x, y)]
         with float_modes.mode(float_modes.MODES[mode]):
             got = [a.tobytes() for a in bm.kernels.error_sums(x, y)]
+        assert got == wanted
+
+    @pytest.mark.parametrize("mode", float_modes.MODES)
+    @pytest.mark.parametrize("kind", ["MinMax", "Histogram", "Moments"])
+    def test_a43_a44_mode_changes_no_observer(isa, rng, kind, mode):
+        def states() -> list[dict[str, Any]]:
+            made = [getattr(bm.observers, kind)(axis=axis) for axis in (None, 0, -1)]
+            for observer, x in itertools.product(made, batches):
+                observer.update(x)
+            return [observer.to_dict() for observer in made]
+
+        batches = [x for name in FLOATS for x in awkward(rng, name)]
+        batches[3][0, 0] = np.nan
+        wanted = states()
+        with float_modes.mode(float_modes.MODES[mode]):
+            got = states()
         assert got == wanted

@@ -98,6 +98,15 @@ def test_columns_that_are_cut_into_pieces_equal_the_twin(isa, rng, shape):
             same_bits(got, wanted)
 
 
+@pytest.mark.parametrize("shape", [(1, 2_000_003), (3, 700_001), (2000, 999)])
+def test_histograms_of_pieces_add_up(isa, rng, shape):
+    x = cases.normal(rng, shape)
+    window = np.full(shape[0], -7, np.int32), np.full(shape[0], -150, np.int32)
+    wanted = reference.histogram(x, *window, bins=300)
+    for threads in (1, 3):
+        same_bits(kernels.histogram(x, *window, bins=300, num_threads=threads), wanted)
+
+
 @pytest.mark.parametrize("module", [kernels, reference])
 def test_zero_points_come_in_the_width_of_the_codes(module):
     codes, one = np.zeros((1, 2), np.uint8), np.ones((1, 1), np.float32)

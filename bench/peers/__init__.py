@@ -24,6 +24,7 @@ REMEDY = {
     "onnxruntime": BENCH,
     "torch": BENCH_TORCH,
     "torch_compile": BENCH_TORCH,
+    "torch_observer": BENCH_TORCH,
     "torchao": BENCH_TORCH,
     "bitsandbytes": BENCH_TORCH,
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the range kernels.
 #include "bind.hpp"
+#include "histogram.hpp"
 #include <algorithm>
 
 namespace bitmill::bind {
@@ -82,6 +83,7 @@ void column_minmax(const py::array& x, int type, int64_t rows, int64_t cols, int
 
 void add_ranges(py::module_& m) {
   using py::arg;
+  add_histogram(m);
   m.def("absmax", &absmax, arg("x").noconvert(), arg("type"), arg("rows"), arg("cols"),
         arg("group"), arg("out").noconvert(), arg("threads"));
   m.def("minmax", &minmax, arg("x").noconvert(), arg("type"), arg("rows"), arg("cols"),

@@ -3,12 +3,14 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, reference
+from bitmill import clip, kernels, observers, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.bias_correction import bias_shift, correct_bias
+from bitmill.calibrate import calibrate
 from bitmill.layouts import pack, unpack
 from bitmill.metrics import Metrics, metrics
+from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
 from bitmill.schemes import Affine
@@ -29,8 +31,10 @@ __all__ = [
     "Affine",
     "CheckpointError",
     "Metrics",
+    "QParams",
     "QTensor",
     "bias_shift",
+    "calibrate",
     "clip",
     "correct_bias",
     "dequantize",
@@ -42,6 +46,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "metrics",
+    "observers",
     "pack",
     "plan_checkpoint",
     "quantize",

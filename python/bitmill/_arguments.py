@@ -17,6 +17,10 @@ from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
 from bitmill._results import Params
 from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
 
+MAX_BINS = 32767
+"""Of a histogram; and its least and greatest exponent, and index of a bin."""
+EXPONENTS, INDEXES = (-149, 128), (-(1 << 24), 1 << 24)
+
 RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
 """How a range becomes a scale, in the order of `csrc/table.hpp`."""
 
@@ -158,6 +162,16 @@ def error_sums(x: Any, y: Any) -> tuple[Array, Array]:
     x, y = _check.matrix(x, "x", FLOATS), _check.matrix(y, "y", ("float32",))
     _check.same_shape(x, y, "x and y")
     return x, y
+
+
+def histogram(x: Any, exponent: Any, first: Any, bins: Any) -> tuple[Array, int]:
+    """x, bins."""
+    x = _check.matrix(x, "x")
+    for given, name, (low, high) in ((exponent, "exponent", EXPONENTS), (first, "first", INDEXES)):
+        _check.shaped(given, name, x.shape[:1], ("int32",))
+        if given.size and not (low <= given.min() and given.max() <= high):
+            raise ValueError(f"{name} has values outside {low}..{high}")
+    return x, _check.integer(bins, "bins", low=1, high=MAX_BINS)
 
 
 def packed_length(packed: Array, bits: int, length: object) -> int:

@@ -284,3 +284,12 @@ def scheme(given: Any) -> None:
         is_class = isinstance(given, type)
         shown = f"the class {given.__name__}" if is_class else f"a {type(given).__name__}"
         raise TypeError(f"scheme is {shown}; wanted a scheme object such as bm.Affine(4)")
+
+
+def between(value: Any, name: str, low: float, high: float) -> float:
+    """`value` as a float, if it lies in `low` … `high`."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a number")
+    if not low <= float(value) <= high:
+        raise ValueError(f"{name}={value!r} must be between {low:g} and {high:g}")
+    return float(value)

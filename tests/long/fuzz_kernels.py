@@ -223,13 +223,36 @@ def errors(r: Round) -> None:
     same(kernels.error_sums(x, y, **r.threads), reference.error_sums(x, y))
 
 
+def histogram(r: Round) -> None:
+    x = r.values((r.rows, r.cols), r.type)
+    bins = r.number(1, 3000)
+    window = (
+        r.rng.integers(-149, 129, r.rows, np.int32),
+        r.rng.integers(-(1 << 24), (1 << 24) + 1, r.rows, np.int32) >> r.number(0, 25),
+    )
+    same(
+        kernels.histogram(x, *window, bins=bins, **r.threads),
+        reference.histogram(x, *window, bins=bins),
+    )
+
+
 def play(seed: int) -> None:
     r = Round(seed)
     _core.use_isa(r.isa)
     stream = _core.stream_from(0 if r.chance(0.6) else 1 << 62)
     share = _core.share_from(0 if r.chance(0.3) else 1 << 62)
     try:
-        for kernel in (quantize, fit, code_and_decode, columns, ranges, pack, convert, errors):
+        for kernel in (
+            quantize,
+            fit,
+            code_and_decode,
+            columns,
+            ranges,
+            pack,
+            convert,
+            errors,
+            histogram,
+        ):
             try:
                 kernel(r)
             except Exception as error:

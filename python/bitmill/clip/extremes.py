@@ -48,8 +48,8 @@ def merge(a: Range, b: Range) -> Range:
     >>> merge(one, two)
     Range(min=array([-2.], dtype=float32), max=array([3.], dtype=float32))
     """
-    lo = kernels.column_minmax(np.stack([a.min.reshape(-1), b.min.reshape(-1)])).min
-    hi = kernels.column_minmax(np.stack([a.max.reshape(-1), b.max.reshape(-1)])).max
+    lo = kernels.column_minmax(np.stack([a.min.reshape(-1), b.min.reshape(-1)]), num_threads=1).min
+    hi = kernels.column_minmax(np.stack([a.max.reshape(-1), b.max.reshape(-1)]), num_threads=1).max
     return Range(lo.reshape(a.min.shape), hi.reshape(a.max.shape))
 
 

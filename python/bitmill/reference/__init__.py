@@ -9,6 +9,7 @@ from bitmill.reference.affine import affine_decode, affine_encode, affine_params
 from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
+from bitmill.reference.histogram import histogram
 from bitmill.reference.mse import mse_params
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
@@ -25,6 +26,7 @@ __all__ = [
     "column_minmax",
     "error_sums",
     "from_float32",
+    "histogram",
     "minmax",
     "mse_params",
     "pack",
