@@ -93,6 +93,27 @@ struct BlockSums {
   double xx, yy, xy, dd, max_dd;
 };
 
+// Keys are integers in the order of the floats: of x, or of |x| where `mask` is without the sign bit;
+// the other way round where `flip` is -1.
+struct Keys {
+  int32_t mask, flip;
+};
+
+// The keys that order_statistics keeps.
+struct Window {
+  Keys keys;
+  int32_t lo, hi;
+};
+
+// What it has found: keys of the window at `to`, where there is room for so many; how many values it has
+// read, how many keys kept, and how many were above the window.
+struct Kept {
+  int32_t* to;
+  int64_t room;
+  int64_t read, kept, above;
+  bool nonfinite;
+};
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
@@ -101,6 +122,7 @@ struct BlockSums {
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
   FAMILY(Errors, errors)                                                                           \
+  FAMILY(Order, order)                                                                             \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -127,6 +149,10 @@ struct ConvertTable {
 };
 struct ErrorsTable {
 #define ERRORS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct OrderTable {
+#define ORDER BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

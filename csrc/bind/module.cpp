@@ -25,6 +25,7 @@ std::vector<std::string> kernel_names() {
 #define PACK BITMILL_NAME
 #define CONVERT BITMILL_NAME
 #define ERRORS BITMILL_NAME
+#define ORDER BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -9,6 +9,7 @@ from bitmill.kernels.affine import affine_decode, affine_encode, affine_params, 
 from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums
+from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
 
@@ -25,6 +26,7 @@ __all__ = [
     "error_sums",
     "from_float32",
     "minmax",
+    "order_statistics",
     "pack",
     "to_float32",
     "unpack",

@@ -9,6 +9,7 @@ from bitmill.reference.affine import affine_decode, affine_encode, affine_params
 from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
+from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
 
@@ -25,6 +26,7 @@ __all__ = [
     "error_sums",
     "from_float32",
     "minmax",
+    "order_statistics",
     "pack",
     "to_float32",
     "unpack",
