@@ -66,12 +66,36 @@ int64_t order_statistics(const py::array& x, int type, int64_t rows, int64_t col
   return nonfinite;
 }
 
+// Rank below the percentile p of `count` values, and the weight of the next one, as NumPy rounds them.
+std::pair<int64_t, double> percentile_place(double p, int64_t count) {
+  double place = 0;
+  run(1, 0, 1, [&](int64_t) { place = p / 100 * (double)(count - 1); });
+  const int64_t rank = std::min((int64_t)place, count - 1);
+  return {rank, place - (double)rank};
+}
+
+// out = low + (high - low) * weight, as NumPy's percentiles round it; zero is +0.0.
+void interpolate(const py::array& low, const py::array& high, double weight, py::array& out) {
+  const int64_t count = out.size();
+  const float *a = (const float*)input(low, count, 4), *b = (const float*)input(high, count, 4);
+  double* to = (double*)output(out, count, 8);
+  run(1, 0, 1, [&](int64_t) {
+    for (int64_t i = 0; i < count; ++i) {
+      const double step = (double)b[i] - (double)a[i];
+      to[i] = (weight < 0.5 ? a[i] + step * weight : b[i] - step * (1 - weight)) + 0.0;
+    }
+  });
+}
+
 } // namespace
 
 void add_order(py::module_& m) {
   using py::arg;
   m.def("order_statistics", &order_statistics, arg("x").noconvert(), arg("type"), arg("rows"),
         arg("cols"), arg("rank"), arg("magnitude"), arg("out").noconvert(), arg("threads"));
+  m.def("percentile_place", &percentile_place, arg("p"), arg("count"));
+  m.def("interpolate", &interpolate, arg("low").noconvert(), arg("high").noconvert(), arg("weight"),
+        arg("out").noconvert());
 }
 
 } // namespace bitmill::bind

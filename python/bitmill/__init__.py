@@ -8,6 +8,7 @@ from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.layouts import pack, unpack
 from bitmill.metrics import Metrics, metrics
+from bitmill.percentile import percentile
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
 from bitmill.schemes import Affine
@@ -40,6 +41,7 @@ __all__ = [
     "load_checkpoint",
     "metrics",
     "pack",
+    "percentile",
     "plan_checkpoint",
     "quantize",
     "quantize_checkpoint",

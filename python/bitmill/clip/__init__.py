@@ -9,14 +9,15 @@ from bitmill import _check
 from bitmill.clip.base import Clip
 from bitmill.clip.extremes import merge, ranges
 from bitmill.clip.minmax import MinMax
+from bitmill.clip.percentile import Percentile
 
-__all__ = ["Clip", "MinMax", "merge", "ranges", "resolve", "spelled"]
+__all__ = ["Clip", "MinMax", "Percentile", "merge", "ranges", "resolve", "spelled"]
 
-_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax,)}
+_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax, Percentile)}
 
 
 def resolve(clip: Any) -> Clip:
-    """`clip`, or the clip that a string names: "minmax".
+    """`clip`, or the clip that a string names: "minmax", "percentile:99.9".
 
     Raises TypeError for what is neither, and ValueError for a string that names none.
 
