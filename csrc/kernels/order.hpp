@@ -65,42 +65,66 @@ BITMILL_APART void take(const Window& window, const float* x, int64_t count, int
   *taken = t;
 }
 
-BITMILL_INLINE const float* widened(const float* x, int64_t, float*) { return x; }
-template <class T> BITMILL_APART const float* widened(const T* x, int64_t count, float* to) {
-  each_vector(count, [&](int64_t i, auto lanes) { store(to + i, load(x + i, lanes), lanes); });
-  return to;
-}
-
-// Ends early, with `read` below `count`, when there is no room for another block.
-template <class T> void order_statistics(const void* x_, int64_t count, Window window, Kept* out) {
-  const T* x = (const T*)x_;
-  const Look look(window);
+// The pass itself, over a part of the values.
+struct Pass {
   Ends passed_over{splat(0), splat(0)};
   Taken taken;
-  int64_t read = 0, n = 0;
-  for (; read < count && taken.kept + kLooked <= out->room; read += n) {
-    n = least(count - read, kLooked);
-    if (kRegisters && n == kLooked) {
-      Ends block;
-      BITMILL_NOT_UNROLLED
-      for (int64_t i = 0; i < kLooked; i += 32) {
-        const Two two = load_two(x + read + i);
-        block.see(look.key(two.a));
-        block.see(look.key(two.b));
+
+  // How many of `count` were read: fewer where there is no room for another block.
+  BITMILL_APART int64_t run(const Window& window, const float* x, int64_t count, Kept* out) {
+    const Look look(window);
+    Ends ends = passed_over;
+    int64_t read = 0, n = 0;
+    for (; read < count && taken.kept + kLooked <= out->room; read += n) {
+      n = least(count - read, kLooked);
+      if (kRegisters && n == kLooked) {
+        Ends block;
+        BITMILL_NOT_UNROLLED
+        for (int64_t i = 0; i < kLooked; i += 32) {
+          block.see(look.key(load(x + read + i)));
+          block.see(look.key(load(x + read + i + 16)));
+        }
+        if (sign_bits(look.below(block.most)) == 0xffff) {
+          ends.see(block.least);
+          continue;
+        }
       }
-      if (sign_bits(look.below(block.most)) == 0xffff) {
-        passed_over.see(block.least);
-        continue;
-      }
+      take(window, x + read, n, out->to, &taken);
     }
-    float wide[kLooked];
-    take(window, widened(x + read, n, wide), n, out->to, &taken);
+    passed_over = ends;
+    return read;
   }
+};
+
+BITMILL_INLINE void finish(const Pass& pass, int64_t read, Kept* out) {
   int32_t above[16];
-  store((float*)above, float_of(taken.above));
-  out->read = read, out->kept = taken.kept, out->above = 0;
+  store((float*)above, float_of(pass.taken.above));
+  out->read = read, out->kept = pass.taken.kept, out->above = 0;
   for (int32_t lane : above) out->above += lane;
-  out->nonfinite = passed_over.nonfinite() || taken.ends.nonfinite();
+  out->nonfinite = pass.passed_over.nonfinite() || pass.taken.ends.nonfinite();
+}
+
+// Ends early, with `read` below `count`, when there is no room for another block. Values that are not float
+// are widened first, as many as stay in L1 together.
+template <class T> void order_statistics(const void* x, int64_t count, Window window, Kept* out) {
+  Pass pass;
+  int64_t read = 0;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    read = pass.run(window, (const float*)x, count, out);
+  } else {
+    constexpr int64_t kChunk = 512;
+    float wide[kChunk];
+    for (bool whole = true; whole && read < count;) {
+      const int64_t n = least(count - read, kChunk);
+      each_vector(n, [&](int64_t i, auto lanes) {
+        const T* at = (const T*)x + read + i;
+        store(wide + i, load(at, lanes), lanes);
+      });
+      const int64_t done = pass.run(window, wide, n, out);
+      read += done, whole = done == n;
+    }
+  }
+  finish(pass, read, out);
 }
 
 } // namespace
