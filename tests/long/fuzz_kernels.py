@@ -223,13 +223,23 @@ def errors(r: Round) -> None:
     same(kernels.error_sums(x, y, **r.threads), reference.error_sums(x, y))
 
 
+def order(r: Round) -> None:
+    if r.cols:
+        x = r.values((r.rows, r.cols), r.type)
+        asked = (x, r.number(0, r.cols))
+        options = {"magnitude": r.chance(0.5)}
+        made = kernels.order_statistics(*asked, **options, **r.threads)
+        same(made, reference.order_statistics(*asked, **options))
+
+
 def play(seed: int) -> None:
     r = Round(seed)
     _core.use_isa(r.isa)
     stream = _core.stream_from(0 if r.chance(0.6) else 1 << 62)
     share = _core.share_from(0 if r.chance(0.3) else 1 << 62)
     try:
-        for kernel in (quantize, fit, code_and_decode, columns, ranges, pack, convert, errors):
+        jobs = (quantize, fit, code_and_decode, columns, ranges, pack, convert, errors, order)
+        for kernel in jobs:
             try:
                 kernel(r)
             except Exception as error:
