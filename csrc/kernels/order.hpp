@@ -77,7 +77,7 @@ struct Pass {
     int64_t read = 0, n = 0;
     for (; read < count && taken.kept + kLooked <= out->room; read += n) {
       n = least(count - read, kLooked);
-      if (kRegisters && n == kLooked) {
+      if (n == kLooked) {
         Ends block;
         BITMILL_NOT_UNROLLED
         for (int64_t i = 0; i < kLooked; i += 32) {
