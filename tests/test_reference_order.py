@@ -85,6 +85,10 @@ def layouts(rng, length):
     yield "two values", np.where(x > 2, np.float32(3), np.float32(-1))
     yield "few values", np.rint(x)
     yield "mostly zeros", np.where(x > 2.5, x, np.float32(-0.0))
+    # select.hpp samples four float32 at each step.
+    step = length // (min(max(length // 64, 1024), 65_536) // 4)
+    yield "large where the sample looks", np.where(np.arange(length) % step < 4, 9 + x, x)
+    yield "small where the sample looks", np.where(np.arange(length) % step < 4, x - 9, x)
     hidden = np.zeros(length, np.float32)
     hidden[3 :: max(1, length // 50)] = 7  # no multiple of 4: the sample may see none of them
     yield "hidden", hidden

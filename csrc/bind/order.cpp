@@ -66,7 +66,8 @@ int64_t order_statistics(const py::array& x, int type, int64_t rows, int64_t col
   return nonfinite;
 }
 
-// Rank below the percentile p of `count` values, and the weight of the next one, as NumPy rounds them.
+// Rank below the percentile p of `count` values, and the weight of the next one, as NumPy rounds them. In a
+// task, as the next function: there the floating-point mode is the default, whatever the caller has set.
 std::pair<int64_t, double> percentile_place(double p, int64_t count) {
   double place = 0;
   run(1, 0, 1, [&](int64_t) { place = p / 100 * (double)(count - 1); });
