@@ -117,8 +117,7 @@ template <class T> void order_statistics(const void* x, int64_t count, Window wi
     for (bool whole = true; whole && read < count;) {
       const int64_t n = least(count - read, kChunk);
       each_vector(n, [&](int64_t i, auto lanes) {
-        const T* at = (const T*)x + read + i;
-        store(wide + i, load(at, lanes), lanes);
+        store(wide + i, load((const T*)x + read + i, lanes), lanes);
       });
       const int64_t done = pass.run(window, wide, n, out);
       read += done, whole = done == n;
