@@ -51,9 +51,8 @@ struct Taken {
 constexpr int32_t kAll[16] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 // At most a block of values, vector by vector. Lanes that are not there are neither kept nor counted.
-BITMILL_APART void take(const Window& window, const float* x, int64_t count, int32_t* to,
-                        Taken* taken) {
-  const Look look(window);
+BITMILL_INLINE void take(const Look& look, const float* x, int64_t count, int32_t* to,
+                         Taken* taken) {
   Taken t = *taken;
   each_vector(count, [&](int64_t i, auto lanes) {
     const i32x16 key = look.key(load(x + i, lanes)), there = load_i32(kAll, lanes);
@@ -74,8 +73,11 @@ struct Pass {
   BITMILL_APART int64_t run(const Window& window, const float* x, int64_t count, Kept* out) {
     const Look look(window);
     Ends ends = passed_over;
+    Taken found = taken;
+    int32_t* const to = out->to;
+    const int64_t room = out->room;
     int64_t read = 0, n = 0;
-    for (; read < count && taken.kept + kLooked <= out->room; read += n) {
+    for (; read < count && found.kept + kLooked <= room; read += n) {
       n = least(count - read, kLooked);
       if (n == kLooked) {
         Ends block;
@@ -89,9 +91,9 @@ struct Pass {
           continue;
         }
       }
-      take(window, x + read, n, out->to, &taken);
+      take(look, x + read, n, to, &found);
     }
-    passed_over = ends;
+    passed_over = ends, taken = found;
     return read;
   }
 };
