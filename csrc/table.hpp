@@ -102,6 +102,26 @@ struct BinWindow {
   BITMILL_SHARED int64_t slots() const { return bins + 2; } // one for all below, one for all above
 };
 constexpr int kMostCopies = 4;
+// Keys are integers in the order of the floats: of x, or of |x| where `mask` is without the sign bit;
+// the other way round where `flip` is -1.
+struct Keys {
+  int32_t mask, flip;
+};
+
+// The keys that order_statistics keeps.
+struct Window {
+  Keys keys;
+  int32_t lo, hi;
+};
+
+// What it has found: keys of the window at `to`, where there is room for so many; how many values it has
+// read, how many keys kept, and how many were above the window.
+struct Kept {
+  int32_t* to;
+  int64_t room;
+  int64_t read, kept, above;
+  bool nonfinite;
+};
 
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
@@ -112,6 +132,7 @@ constexpr int kMostCopies = 4;
   FAMILY(Convert, convert)                                                                         \
   FAMILY(Errors, errors)                                                                           \
   FAMILY(Mse, mse)                                                                                 \
+  FAMILY(Order, order)                                                                             \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -142,6 +163,10 @@ struct ErrorsTable {
 };
 struct MseTable {
 #define MSE BITMILL_MEMBER
+#include "kernels.def"
+};
+struct OrderTable {
+#define ORDER BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

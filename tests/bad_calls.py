@@ -219,7 +219,11 @@ for options, error, message in [
         "scales='float64' is not one of: float32, float16, bfloat16",
     ),
     ({"scales": 16}, TypeError, "scales=16 is a int; scales takes a string"),
-    ({"clip": "best"}, ValueError, "clip='best' is not one of: minmax, aciq, meanstd, entropy"),
+    (
+        {"clip": "best"},
+        ValueError,
+        "clip='best' is not one of: minmax, mse",
+    ),
     ({"axis": "col"}, ValueError, "axis='col' is not 'row', None or an int"),
     ({"axis": 1.0}, TypeError, "axis=1.0 is a float; axis takes an int"),
     ({"axis": True}, TypeError, "axis=True is a bool; axis takes an int"),

@@ -251,3 +251,18 @@ def histogram(rng: np.random.Generator) -> Iterator[Case]:
         for first in (-(1 << 24), -1, 0, 1 << 24):
             window = np.int32([exponent]), np.int32([first])
             yield f"extremes {exponent} {first}", (tiny, *window), {"bins": 3}
+
+
+def _ranks(rng: np.random.Generator, length: int) -> set[int]:
+    """Both ends, what percentiles of 99.9 and 50 ask for, and one more."""
+    ends = {0, length - 1, length * 999 // 1000, length // 2, int(rng.integers(length))}
+    return {min(rank, length - 1) for rank in ends}
+
+
+def order_statistics(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x in matrices(rng, [n for n in LENGTHS if n]):
+        if rng.random() < 0.2:
+            x[rng.integers(3), rng.integers(x.shape[1])] = rng.choice([np.nan, -np.nan, np.inf])
+        for rank in _ranks(rng, x.shape[1]):
+            yield f"{name} rank {rank}", (x, rank), {"magnitude": bool(rng.random() < 0.5)}
+    yield "no rows", (np.zeros((0, 5), np.float32), 3), {}

@@ -20,7 +20,7 @@ LAYERS = [
     {"_threads"},
     {"kernels", "reference"},
     {"grid", "summaries"},
-    {"clip", "layouts"},
+    {"clip", "layouts", "percentile"},
     {"schemes"},
     {"qtensor"},
     {"quantize", "metrics", "qparams"},

@@ -239,3 +239,46 @@ def histogram(batches, found, bins):
         return sum(np.histogram(batch, len(found.counts), (lo, hi))[0] for batch in batches)
 
     return Rival(run, lambda answer: same_bits(answer, found.counts))
+
+
+def percentile(x, p, ours):
+    """In float32, which is faster than the float64 that the answer is compared in."""
+
+    def run():
+        return np.percentile(np.abs(x), p, axis=1)
+
+    return Rival(run, lambda answer: np.testing.assert_allclose(answer, ours, rtol=1e-6))
+
+
+def percentile_by_partition(x, p, ours):
+    rank, weight = divmod((x.shape[1] - 1) * (p / 100), 1)
+    ranks = [int(rank), int(rank) + 1]
+
+    def run():
+        low, high = np.partition(np.abs(x), ranks, axis=1)[:, ranks].T.astype(np.float64)
+        return low + (high - low) * weight
+
+    return Rival(run, lambda answer: np.testing.assert_allclose(answer, ours, rtol=1e-12))
+
+
+def percentile_by_sample(x, p, ours):
+    """Only what lies above a threshold, found in a sample, is put in order: for one row."""
+    flat, work = x.reshape(-1), np.empty(PIECE, x.dtype)
+    rank, weight = divmod((flat.size - 1) * (p / 100), 1)
+
+    def run():
+        sample = np.abs(flat[:: max(1, flat.size // 65536)])
+        share = 1 - p / 100
+        above = sample.size * share + 5 * (sample.size * share) ** 0.5
+        threshold = np.partition(sample, sample.size - int(above))[sample.size - int(above)]
+        kept = []
+        for start in range(0, flat.size, PIECE):
+            part = flat[start : start + PIECE]
+            part = np.abs(part, out=work[: part.size])
+            kept.append(part[part >= threshold])
+        found = np.concatenate(kept)
+        at = int(rank) - (flat.size - found.size)
+        low, high = np.partition(found, [at, at + 1])[at : at + 2].astype(np.float64)
+        return np.array([low + (high - low) * weight])
+
+    return Rival(run, lambda answer: np.testing.assert_allclose(answer, ours, rtol=1e-12))

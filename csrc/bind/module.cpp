@@ -26,6 +26,7 @@ std::vector<std::string> kernel_names() {
 #define CONVERT BITMILL_NAME
 #define ERRORS BITMILL_NAME
 #define MSE BITMILL_NAME
+#define ORDER BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -3,12 +3,11 @@
 // infinity, and so do the extremes of the bits of x, so that a result which is not finite says that the
 // data are not. Twins: bitmill.reference.absmax, minmax, column_absmax, column_minmax.
 #pragma once
-#include "../simd/simd.hpp"
+#include "keys.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-BITMILL_INLINE i32x16 magnitude(f32x16 x) { return and_(bits_of(x), splat(0x7fffffff)); }
 BITMILL_INLINE f32x16 negate(f32x16 x) {
   return float_of(xor_(bits_of(x), splat((int32_t)0x80000000)));
 }
@@ -215,13 +214,6 @@ template <class T> void minmax(const void* x, Block block, float* lo, float* hi)
     store(hi + at, r.hi, lanes);
   });
 }
-
-// Integers in the order of the floats (negative ones have their magnitude flipped); its own
-// inverse.
-BITMILL_INLINE i32x16 ordered(i32x16 bits) {
-  return xor_(bits, and_(sign_mask(bits), splat(0x7fffffff)));
-}
-BITMILL_INLINE i32x16 ordered(f32x16 x) { return ordered(bits_of(x)); }
 
 // Columns: a few rows at a time are merged into `out`, which stays in cache (row by row, its loads and
 // stores took half the time); row_step elements lie between the starts of two rows.

@@ -249,6 +249,27 @@ BITMILL_INLINE uint32_t sign_bits(i32x16 x) {
   return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(x.a)) |
          (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(x.b)) << 8;
 }
+// Row m: the numbers of the bits that m does not have, in order.
+struct LaneOrders {
+  uint8_t at[256][8];
+};
+BITMILL_INLINE int64_t store_unless(int32_t* p, __m256i x, __m256i mask) {
+  static constexpr LaneOrders orders = [] {
+    LaneOrders o{};
+    for (int m = 0; m < 256; ++m)
+      for (int lane = 0, n = 0; lane < 8; ++lane)
+        if (!(m >> lane & 1)) o.at[m][n++] = (uint8_t)lane;
+    return o;
+  }();
+  const int m = _mm256_movemask_ps(_mm256_castsi256_ps(mask));
+  const __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)orders.at[m]));
+  _mm256_storeu_si256((__m256i*)p, _mm256_permutevar8x32_epi32(x, order));
+  return 8 - _mm_popcnt_u32((unsigned)m);
+}
+BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
+  const int64_t n = store_unless(p, x.a, mask.a);
+  return n + store_unless(p + n, x.b, mask.b);
+}
 // The remainder x - q * s corrects a first quotient q by less than an ulp; with the correctly rounded
 // reciprocal that makes it the IEEE quotient: tests/long/prove_quotients.sh tries every pair of
 // fractions whose quotient is near enough to half-way for this to be in doubt.

@@ -167,6 +167,12 @@ constexpr int kSelect = 0xca; // mask ? a : b, as a truth table
 BITMILL_INLINE i32x16 select(i32x16 mask, i32x16 a, i32x16 b) {
   return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, kSelect)};
 }
+// Compressed in the register: straight to memory it takes many times as long on Zen 4.
+BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
+  const __mmask16 kept = (__mmask16)~_mm512_movepi32_mask(mask.v);
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(kept, x.v));
+  return _mm_popcnt_u32(kept);
+}
 // See avx2.hpp.
 BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16 r) {
   const f32x16 q = _mm512_mul_ps(x, r);

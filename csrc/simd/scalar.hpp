@@ -112,6 +112,14 @@ BITMILL_INLINE uint32_t sign_bits(i32x16 x) {
   for (int i = 0; i < 16; ++i) bits |= (uint32_t)(x.v[i] < 0) << i;
   return bits;
 }
+BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
+  int64_t n = 0;
+  for (int i = 0; i < 16; ++i) {
+    p[n] = x.v[i];
+    n += mask.v[i] == 0;
+  }
+  return n;
+}
 BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16) { return div(x, s); }
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }

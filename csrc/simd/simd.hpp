@@ -11,6 +11,8 @@
 //   load_u8 load_u16             bytes, halves (zero-extended) -> i32x16; (p, lanes)
 //   load_i8 load_i16 load_i32    the same with their sign, and words
 //   store_u8 store_u16           low byte, low half of each lane; (p, v, lanes)
+//   store_unless(p, v, mask)     the lanes of v where the mask is 0 side by side from p on, where there is
+//                                room for 16; returns how many. What is behind them is unspecified
 //   splat(x)                     16 times x
 //   bits_of(v) float_of(v)       the same 32 bits under the other type
 //   add sub mul div              IEEE, one rounding, never fused; integers wrap around
@@ -77,11 +79,15 @@
 #define BITMILL_INLINE inline __attribute__((always_inline))
 #endif
 
-// What runs seldom is kept small and out of the way.
+// What runs seldom is kept small and out of the way; what many call is compiled once.
 #if defined(__GNUC__)
 #define BITMILL_SELDOM __attribute__((noinline, cold))
+#define BITMILL_APART __attribute__((noinline))
+#define BITMILL_NOT_UNROLLED _Pragma("GCC unroll 1")
 #else
 #define BITMILL_SELDOM
+#define BITMILL_APART
+#define BITMILL_NOT_UNROLLED
 #endif
 
 #include "halves.hpp"

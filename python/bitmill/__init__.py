@@ -10,6 +10,7 @@ from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.layouts import pack, unpack
 from bitmill.metrics import Metrics, metrics
+from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
@@ -48,6 +49,7 @@ __all__ = [
     "metrics",
     "observers",
     "pack",
+    "percentile",
     "plan_checkpoint",
     "quantize",
     "quantize_checkpoint",

@@ -174,6 +174,15 @@ def histogram(x: Any, exponent: Any, first: Any, bins: Any) -> tuple[Array, int]
     return x, _check.integer(bins, "bins", low=1, high=MAX_BINS)
 
 
+def order_statistics(x: Any, rank: Any, magnitude: Any) -> tuple[Array, int, bool]:
+    """x, rank, magnitude."""
+    x = _check.matrix(x, "x")
+    if x.shape[1] == 0:
+        raise ValueError(f"x has shape {x.shape}: rows without values have no ranks")
+    rank = _check.integer(rank, "rank", low=0, high=x.shape[1] - 1)
+    return x, rank, _check.flag(magnitude, "magnitude")
+
+
 def packed_length(packed: Array, bits: int, length: object) -> int:
     """`length`, if rows of that many codes take just the words that `packed` has."""
     count = _check.integer(length, "length", low=0, high=sys.maxsize)

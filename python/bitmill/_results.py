@@ -79,3 +79,14 @@ class ErrorSums(NamedTuple):
     xy: Array
     dd: Array
     max_abs: Array
+
+
+class OrderStatistics(NamedTuple):
+    """Values of a rank and of the next one, float32 [R]; a value that equals zero is +0.0.
+
+    `nonfinite` counts rows that hold NaN or an infinity.
+    """
+
+    low: Array
+    high: Array
+    nonfinite: int

@@ -223,6 +223,15 @@ def errors(r: Round) -> None:
     same(kernels.error_sums(x, y, **r.threads), reference.error_sums(x, y))
 
 
+def order(r: Round) -> None:
+    if r.cols:
+        x = r.values((r.rows, r.cols), r.type)
+        asked = (x, r.number(0, r.cols))
+        options = {"magnitude": r.chance(0.5)}
+        made = kernels.order_statistics(*asked, **options, **r.threads)
+        same(made, reference.order_statistics(*asked, **options))
+
+
 def histogram(r: Round) -> None:
     x = r.values((r.rows, r.cols), r.type)
     bins = r.number(1, 3000)
@@ -252,6 +261,7 @@ def play(seed: int) -> None:
             convert,
             errors,
             histogram,
+            order,
         ):
             try:
                 kernel(r)

@@ -14,6 +14,7 @@ from bitmill.clip.entropy import Entropy
 from bitmill.clip.extremes import merge, ranges
 from bitmill.clip.mean_std import MeanStd
 from bitmill.clip.minmax import MinMax
+from bitmill.clip.percentile import Percentile
 
 __all__ = [
     "ACIQ",
@@ -21,6 +22,7 @@ __all__ = [
     "Entropy",
     "MeanStd",
     "MinMax",
+    "Percentile",
     "aciq_alpha",
     "aciq_bits",
     "merge",
@@ -29,11 +31,13 @@ __all__ = [
     "spelled",
 ]
 
-_KINDS: dict[str, type[Clip]] = {kind.name: kind for kind in (MinMax, ACIQ, MeanStd, Entropy)}
+_KINDS: dict[str, type[Clip]] = {
+    kind.name: kind for kind in (MinMax, Percentile, ACIQ, MeanStd, Entropy)
+}
 
 
 def resolve(clip: Any) -> Clip:
-    """`clip`, or the clip that a string names: "minmax".
+    """`clip`, or the clip that a string names: "minmax", "percentile:99.9".
 
     Raises TypeError for what is neither, and ValueError for a string that names none.
 

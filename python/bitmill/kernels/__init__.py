@@ -11,6 +11,7 @@ from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums
 from bitmill.kernels.histogram import histogram
 from bitmill.kernels.mse import mse_params
+from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
 
@@ -29,6 +30,7 @@ __all__ = [
     "histogram",
     "minmax",
     "mse_params",
+    "order_statistics",
     "pack",
     "to_float32",
     "unpack",

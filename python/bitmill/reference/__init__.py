@@ -11,6 +11,7 @@ from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
 from bitmill.reference.histogram import histogram
 from bitmill.reference.mse import mse_params
+from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
 
@@ -29,6 +30,7 @@ __all__ = [
     "histogram",
     "minmax",
     "mse_params",
+    "order_statistics",
     "pack",
     "to_float32",
     "unpack",

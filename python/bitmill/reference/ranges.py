@@ -24,7 +24,7 @@ def absmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
     `None` is one group per row. The last group of a row may be short; an empty one gives 0.
     """
     x, size = _arguments.ranges(x, group_size)
-    return _groupwise(np.max, _bits(x) & 0x7FFFFFFF, size).view(np.float32)
+    return _groupwise(np.max, as_bits(x) & 0x7FFFFFFF, size).view(np.float32)
 
 
 def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None = None) -> Range:
@@ -33,37 +33,38 @@ def minmax(x: Array, group_size: int | None = None, *, num_threads: int | None =
     A result that equals zero is +0.0; an empty group gives 0, 0.
     """
     x, size = _arguments.ranges(x, group_size)
-    keys = _ordered(_bits(x))
+    keys = ordered(as_bits(x))
     return Range(_value(_groupwise(np.min, keys, size)), _value(_groupwise(np.max, keys, size)))
 
 
 def column_absmax(x: Array, *, num_threads: int | None = None) -> Array:
     """max |x| of each column of `x` [R, C]: float32 [C]; 0 where R is 0."""
-    magnitude = _bits(_check.matrix(x, "x")) & 0x7FFFFFFF
+    magnitude = as_bits(_check.matrix(x, "x")) & 0x7FFFFFFF
     largest: Array = magnitude.max(axis=0, initial=0)
     return largest.view(np.float32)
 
 
 def column_minmax(x: Array, *, num_threads: int | None = None) -> Range:
     """min and max of each column of `x` [R, C]: float32 [C]; 0, 0 where R is 0."""
-    keys = _ordered(_bits(_check.matrix(x, "x")))
+    keys = ordered(as_bits(_check.matrix(x, "x")))
     if x.shape[0] == 0:
         keys = np.zeros((1, x.shape[1]), np.int32)
     return Range(_value(keys.min(axis=0)), _value(keys.max(axis=0)))
 
 
-def _bits(x: Array) -> Array:
+def as_bits(x: Array) -> Array:
+    """The values as float32, read as int32."""
     return to_float32(x).view(np.int32)
 
 
-def _ordered(bits: Array) -> Array:
+def ordered(bits: Array) -> Array:
     """Integers in the order of the float32 values; the map is its own inverse."""
     flipped: Array = bits >> 31 & 0x7FFFFFFF
     return np.bitwise_xor(bits, flipped)
 
 
 def _value(keys: Array) -> Array:
-    values: Array = _ordered(keys).view(np.float32)
+    values: Array = ordered(keys).view(np.float32)
     with np.errstate(invalid="ignore"):  # a signalling NaN
         return np.add(values, np.float32(0))  # -0.0 + 0.0 is +0.0
 
