@@ -222,7 +222,7 @@ for options, error, message in [
     (
         {"clip": "best"},
         ValueError,
-        "clip='best' is not one of: minmax, mse",
+        "clip='best' is not one of: minmax, mse, percentile, aciq, meanstd, entropy, mse-exact",
     ),
     ({"axis": "col"}, ValueError, "axis='col' is not 'row', None or an int"),
     ({"axis": 1.0}, TypeError, "axis=1.0 is a float; axis takes an int"),

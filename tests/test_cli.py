@@ -98,7 +98,7 @@ def test_patterns_scale_dtype_and_threads_reach_the_plan(src: Path, tmp_path: Pa
         (["--ignore", "re:["], "'re:[' is not a regex"),
         (
             ["--clip", "best"],
-            "argument --clip: clip='best' is not one of: minmax, aciq, meanstd, entropy",
+            "argument --clip: clip='best' is not one of: minmax, mse, percentile,",
         ),
         (
             ["--bits", "4", "--asymmetric", "--scale-rule", "signed_max"],

@@ -16,7 +16,7 @@ PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
     {"_dtypes", "_results", "_core"},
     {"_check", "_sizes"},
-    {"_arguments"},
+    {"_arguments", "_importance"},
     {"_threads"},
     {"kernels", "reference"},
     {"grid", "summaries"},

@@ -9,12 +9,15 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array, name_of
+from bitmill._importance import importance_for
 from bitmill._threads import resolve
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Scheme
 
 
-def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTensor:
+def quantize(
+    x: Any, scheme: Scheme, *, importance: Any = None, num_threads: int | None = None
+) -> QTensor:
     """Quantize `x` by `scheme`.
 
     `x` is anything that `np.asarray` turns into float32, float16, float64 or bfloat16 (of
@@ -22,8 +25,13 @@ def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTens
     float32 first. `x` is not modified, and the result does not depend on `num_threads` or on the
     instruction set.
 
+    `importance`, for schemes whose clip weighs errors (`clip="mse"`), holds numbers from 0 on, one
+    per element of the last axis (Σx² of the inputs: a diagonal Hessian, an imatrix) or of `x`. Only
+    their ratios within a group count.
+
     Raises TypeError for another dtype; ValueError for 0 dimensions, for NaN and infinities (naming
-    the first and their number), and for a scale that overflows its storage dtype.
+    the first and their number), for a scale that overflows its storage dtype, and for an importance
+    of another shape, below 0 or not finite, or for a scheme that does not take one.
 
     >>> import bitmill as bm, numpy as np
     >>> q = bm.quantize(np.array([[0.5, -1.0, 2.0, 7.0]], np.float32), bm.Affine(4))
@@ -35,7 +43,8 @@ def quantize(x: Any, scheme: Scheme, *, num_threads: int | None = None) -> QTens
     _check.scheme(scheme)
     num_threads = resolve(num_threads)
     values = _check.array(x)
-    arrays, health = scheme.quantize(values, num_threads=num_threads)
+    weights = None if importance is None else importance_for(importance, values.shape)
+    arrays, health = scheme.quantize(values, importance=weights, num_threads=num_threads)
     return QTensor(scheme, values.shape, name_of(values.dtype), arrays, health)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bitmill import _check
@@ -14,10 +15,12 @@ from bitmill.clip.entropy import Entropy
 from bitmill.clip.extremes import merge, ranges
 from bitmill.clip.mean_std import MeanStd
 from bitmill.clip.minmax import MinMax
+from bitmill.clip.mse import MSE
 from bitmill.clip.percentile import Percentile
 
 __all__ = [
     "ACIQ",
+    "MSE",
     "Clip",
     "Entropy",
     "MeanStd",
@@ -32,7 +35,11 @@ __all__ = [
 ]
 
 _KINDS: dict[str, type[Clip]] = {
-    kind.name: kind for kind in (MinMax, Percentile, ACIQ, MeanStd, Entropy)
+    kind.name: kind for kind in (MinMax, MSE, Percentile, ACIQ, MeanStd, Entropy)
+}
+_PARSERS: dict[str, Callable[[str | None], Clip]] = {
+    **{name: kind.parse for name, kind in _KINDS.items()},
+    "mse-exact": MSE.parse_exact,
 }
 
 
@@ -49,11 +56,11 @@ def resolve(clip: Any) -> Clip:
     if isinstance(clip, type):
         raise TypeError(f"clip is the class {clip.__name__}; wanted an object: {clip.__name__}()")
     if not isinstance(clip, str):
-        _check.choice(clip, "clip", tuple(_KINDS))
+        _check.choice(clip, "clip", tuple(_PARSERS))
     name, colon, argument = clip.partition(":")
-    if name not in _KINDS:
-        _check.choice(clip, "clip", tuple(_KINDS))
-    return _KINDS[name].parse(argument if colon else None)
+    if name not in _PARSERS:
+        _check.choice(clip, "clip", tuple(_PARSERS))
+    return _PARSERS[name](argument if colon else None)
 
 
 def spelled(clip: Clip) -> str:

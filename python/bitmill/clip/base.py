@@ -20,6 +20,8 @@ class Clip(ABC):
     """Whether the range of a group is all that counts: then there is `fit_ranges`."""
     takes_importance: ClassVar[bool] = False
     """Whether `fit` takes `importance`."""
+    most_bits: ClassVar[int] = 16
+    """The widest codes that it can be asked for."""
 
     @abstractmethod
     def fit(
@@ -28,8 +30,8 @@ class Clip(ABC):
         """Parameters of every group of `x` under `view`, in the shape `view.params`.
 
         Raises ValueError for NaN and infinity; what overflows is counted. If `takes_importance`,
-        there is an argument `importance` too: None, or a float32 array of the shape of `x`, or of
-        its last axis.
+        there is an argument `importance` too: None, or float32 from 0 to 1, of the shape of `x` or
+        of its last axis alone.
         """
 
     def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:

@@ -47,7 +47,8 @@ class Affine:
     group_size
         One scale for every so many values along a row; the last group of a row may be short.
     clip
-        How ranges are chosen: "minmax", or an object of `bitmill.clip`.
+        How ranges are chosen: "minmax", "mse", "mse-exact", "percentile:99.9", "aciq", "meanstd:3",
+        "entropy", or an object of `bitmill.clip`.
     scale_rule
         For symmetric codes: "absmax" (absmax/qmax), "full_range" (absmax/((qmax − qmin)/2), the
         rule of compressed-tensors) or "signed_max" (v/qmin with v the value of largest magnitude,
@@ -178,12 +179,19 @@ class Affine:
         """The ranges of groups of which `seen` and `more` are each about some values."""
         return more if seen is None else merge(seen, more)
 
-    def fit(self, x: Array, *, num_threads: int | None = None) -> AffineParams:
+    def fit(
+        self, x: Array, *, importance: Array | None = None, num_threads: int | None = None
+    ) -> AffineParams:
         """Scale, and zero-point or offset, of every group of `x`, in their shape beside the tensor.
 
-        Raises ValueError for NaN and infinity, and for a scale or offset that overflows its dtype.
+        Raises ValueError for NaN and infinity, for a scale or offset that overflows its dtype, and
+        for an importance that the clip does not take.
         """
-        made = self._clip.fit(x, self.view(x.shape), self.grid, num_threads=num_threads)
+        options: dict[str, Any] = {"num_threads": num_threads}
+        if importance is not None:
+            self._check_importance()
+            options["importance"] = importance
+        made = self._clip.fit(x, self.view(x.shape), self.grid, **options)
         if made.overflowed:
             raise overflow_error(self, ranges(x, self.view(x.shape), num_threads=num_threads))
         return made
@@ -213,14 +221,24 @@ class Affine:
         return self._arrays(x.shape, codes, *params[:3])
 
     def quantize(
-        self, x: Array, seen: Range | None = None, *, num_threads: int | None = None
+        self,
+        x: Array,
+        seen: Range | None = None,
+        *,
+        importance: Array | None = None,
+        num_threads: int | None = None,
     ) -> Encoded:
         """`fit`, then `encode`; in one pass over memory where groups lie along rows."""
         view = self.view(x.shape)
         group = view.group_size or view.matrix[1]
-        if self.clip == MinMax() and view.whole_rows and group <= _FUSED:
+        if importance is not None:
+            self._check_importance()
+        elif self.clip == MinMax() and view.whole_rows and group <= _FUSED:
             return self._quantize_fused(x, view, num_threads)
-        params = self.fit(x, num_threads=num_threads) if seen is None else self._fit_ranges(seen, x)
+        if seen is None:
+            params = self.fit(x, importance=importance, num_threads=num_threads)
+        else:
+            params = self._fit_ranges(seen, x)
         arrays = self.encode(x, params, seen, num_threads=num_threads)
         return Encoded(arrays, _health(params))
 
@@ -299,6 +317,12 @@ class Affine:
             "negative_scales": int(np.count_nonzero(params[0] < 0)),
         }
 
+    def _check_importance(self) -> None:
+        if not self._clip.takes_importance:
+            raise ValueError(
+                f"importance goes with a clip that weighs errors (clip='mse'), not {self.clip!r}"
+            )
+
     @property
     def _clip(self) -> Clip:
         return resolve_clip(self.clip)
@@ -375,6 +399,9 @@ def _check_options(scheme: Affine) -> None:
     settle("group_size", _check.group_size(scheme.group_size))
     settle("axis", _axis(scheme.axis))
     settle("clip", resolve_clip(scheme.clip))
+    most = resolve_clip(scheme.clip).most_bits
+    if scheme.bits > most:
+        raise ValueError(f"clip={scheme.clip!r} goes with up to {most} bits, not {scheme.bits}")
     _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
     _check.choice(scheme.scales, "scales", STORAGES)
     if scheme.group_size is not None and scheme.axis != "row":

@@ -52,8 +52,19 @@ class Scheme(Protocol):
     def merge(self, seen: Any, more: Any) -> Any:
         """What `scan` would tell of two pieces as one; `seen` is None before the first."""
 
-    def quantize(self, x: Array, seen: Any = None, *, num_threads: int | None = None) -> Encoded:
-        """Fit and encode `x`, a C-contiguous float array, or the piece of one that was scanned."""
+    def quantize(
+        self,
+        x: Array,
+        seen: Any = None,
+        *,
+        importance: Array | None = None,
+        num_threads: int | None = None,
+    ) -> Encoded:
+        """Fit and encode `x`, a C-contiguous float array, or the piece of one that was scanned.
+
+        `importance`, float32 from 0 to 1 of the shape of `x` or of its last axis, weighs squared
+        errors; ValueError if the scheme cannot take it.
+        """
 
     def decode(
         self,

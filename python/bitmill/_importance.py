@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""Weights of squared errors, as users give them and as kernels take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bitmill import _check
+from bitmill._dtypes import Array
+
+
+def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
+    """Float32 from 0 to 1, of this shape or of its last axis: `importance` times a power of two.
+
+    >>> importance_for(np.array([3.0, 0.0, 12.0]), (2, 3))
+    array([0.1875, 0.    , 0.75  ], dtype=float32)
+    """
+    values = _check.array(importance).astype(np.float64)
+    if values.shape not in (shape, shape[-1:]):
+        raise ValueError(
+            f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
+            "column, or per element"
+        )
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        at = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+        raise ValueError(
+            f"importance.flat[{at}] is {values.flat[at]}; wanted finite numbers from 0 on"
+        )
+    most = values.max(initial=0)
+    return np.ldexp(values, -int(np.frexp(most)[1])).astype(np.float32)
