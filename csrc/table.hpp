@@ -83,6 +83,21 @@ struct ColumnParams {
 // Scales whose reciprocals, and the products with them, neither overflow nor lose bits.
 constexpr float kLeastScale = 0x1p-90f, kMostScale = 0x1p90f;
 
+// Scales and offsets as codes of `bits` bits: those of the groups, and where the codes go, and their steps, one
+// for so many groups of a row; zero_point and what is about offsets may be null.
+struct TwoLevel {
+  const float* scale;
+  const void* zero_point;
+  const float* offset;
+  uint8_t* scale_codes; // int8 if is_signed
+  void* super_scale;
+  uint8_t* offset_codes;
+  void* super_offset;
+  int64_t super_groups;
+  int32_t bits;
+  bool is_signed;
+};
+
 // Groups that need a word: see bitmill._results.
 struct Counts {
   int64_t nonfinite, overflowed, underflowed;

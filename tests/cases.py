@@ -228,6 +228,11 @@ def mse_params(rng: np.random.Generator) -> Iterator[Case]:
         importance = _importance(rng, x, i)
         yield f"{name} {options}", (x, importance), options
 
+    tiny = np.full((1, 5), -1e-30, np.float32)
+    for exact in (False, True):
+        options = {"qmin": 0, "qmax": 3, "rule": "asymmetric", "scales": "float16", "exact": exact}
+        yield f"zero-points far from the best {exact}", (tiny, None), options
+
 
 def _importance(rng: np.random.Generator, x: Array, i: int) -> Array | None:
     if i % 2:
@@ -266,3 +271,28 @@ def order_statistics(rng: np.random.Generator) -> Iterator[Case]:
         for rank in _ranks(rng, x.shape[1]):
             yield f"{name} rank {rank}", (x, rank), {"magnitude": bool(rng.random() < 0.5)}
     yield "no rows", (np.zeros((0, 5), np.float32), 3), {}
+
+
+def two_level_params(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, [n for n in TAILS if n] + [300, 2061])):
+        options = quantizers(rng) | {"group_size": groups(rng, x.shape[1]), "scales": "float32"}
+        del options["bits"]
+        group_size = options.pop("group_size")
+        lo, hi = ref.minmax(x, group_size)
+        made = ref.affine_params(lo, hi, **options)
+        if made.overflowed:
+            continue
+        scale = np.where(lo == hi, np.float32(0), made.scale)
+        if i % 3 == 0 and options["qmin"] < 0:
+            scale *= rng.choice([-1, 1], scale.shape).astype(np.float32)
+        keep = {
+            "qmin": options["qmin"],
+            "qmax": options["qmax"],
+            "bits": int(rng.integers(4, 9)),
+            "signed": bool((scale < 0).any()),
+            "super_groups": int(rng.integers(1, 20)),
+            "scales": str(rng.choice(STORAGES)),
+            "group_size": group_size,
+        }
+        params = (scale, made.zero_point, made.offset, _importance(rng, x, i))
+        yield f"{name} {keep}", (x, *params), keep

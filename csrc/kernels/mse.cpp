@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The mse kernels of one ISA.
 #include "mse.hpp"
+#include "two_level.hpp"
 #include "fill.hpp"
 
 namespace bitmill::BITMILL_ISA {

@@ -28,7 +28,7 @@ class Fit {
   // The best of `usual` and of what a search finds.
   Choice run(const Group& group, Range range, const Choice& usual) {
     g_ = group, range_ = range, best_ = usual;
-    if (!has_weight(0)) g_.w = nullptr;
+    if (!has_weight(g_, 0)) g_.w = nullptr;
     least_ = error_of(usual);
     if (q_.rule == kOffset)
       fit_offset();
@@ -38,13 +38,6 @@ class Fit {
   }
 
  private:
-  bool has_weight(float centre) const {
-    if (!g_.w) return true;
-    for (int64_t i = 0; i < g_.n; ++i)
-      if (g_.w[i] * (g_.x[i] - centre) != 0) return true;
-    return false;
-  }
-
   Span span_for(int32_t zero_point) const {
     return {(double)(q_.qmin - zero_point), (double)(q_.qmax - zero_point)};
   }
@@ -117,7 +110,7 @@ class Fit {
 
   void fit_offset() {
     const float centre = 0.5f * (float)range_.lo + 0.5f * (float)range_.hi;
-    if (!differs_from(centre) || !has_weight(centre)) return;
+    if (!differs_from(centre) || !has_weight(g_, centre)) return;
     const double middle = (double)(1 << (bits_ - 1)), c = (double)centre;
     const Fixed in_16_bits = fixed(centre);
     const Line line = Alternate(in_16_bits, q_.qmax, bits_).run();

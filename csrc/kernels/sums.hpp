@@ -13,6 +13,14 @@ struct Group {
   int64_t n;
 };
 
+// Whether some w (x - centre) is not 0: else the weights are left out.
+BITMILL_INLINE bool has_weight(const Group& g, float centre) {
+  if (!g.w) return true;
+  for (int64_t i = 0; i < g.n; ++i)
+    if (g.w[i] * (g.x[i] - centre) != 0) return true;
+  return false;
+}
+
 // Codes from lo <= 0 to hi >= 0.
 struct Span {
   double lo, hi;
@@ -23,11 +31,12 @@ struct Range {
   double lo, hi;
 };
 
-// The scale that limits no code.
+// The scale that limits no code; where no code but 0 is of use, any scale.
 BITMILL_INLINE double unclipped_scale(Range range, Span span) {
-  const double up = span.hi != 0 ? range.hi / span.hi : 0,
-               down = span.lo != 0 ? range.lo / span.lo : 0;
-  return up > down ? up : down;
+  const double up = span.hi != 0 ? range.hi / span.hi : 0;
+  const double down = span.lo != 0 ? range.lo / span.lo : 0;
+  const double most = up > down ? up : down;
+  return most > 0 ? most : range.hi > -range.lo ? range.hi : -range.lo;
 }
 
 struct CodeSums {

@@ -60,16 +60,51 @@ def mse_params(
     _check.choice(scales, "scales", STORAGES)
     if qmax - qmin > 255:
         raise ValueError(f"codes from {qmin} to {qmax}: scales are searched for up to 8 bits")
-    if importance is None:
-        return x, None, size
-    importance = _check.matrix(np.atleast_2d(importance), "importance", ("float32",))
+    return x, _importance(importance, x), size
+
+
+def two_level_params(
+    x: Any,
+    params: tuple[Any, Any, Any],
+    importance: Any,
+    codes: tuple[Any, Any],
+    storage: tuple[Any, Any, Any],
+    scales: Any,
+    group_size: Any,
+) -> tuple[Array, Params, Array | None, int | None]:
+    """x, scale with zero_point and offset, importance, group size.
+
+    `codes` is qmin and qmax; `storage` bits, signed, and groups in a super-block.
+    """
+    x, size = ranges(x, group_size)
+    _code_range(*codes)
+    bits, signed, super_groups = storage
+    _check.integer(bits, "bits", low=2, high=8)
+    _check.flag(signed, "signed")
+    _check.integer(super_groups, "super_groups", low=1, high=sys.maxsize)
+    _check.choice(scales, "scales", STORAGES)
+    shape = (x.shape[0], group_count(x.shape[1], size))
+    given = _params(params, shape, zero_point_dtype(codes[1]))
+    for array, name in ((given[0], "scale"), (given[2], "offset")):
+        if array is not None:
+            _check.contiguous(array, name, ("float32",))
+    if not signed and (given[0] < 0).any():
+        raise ValueError("scale has values below 0: signed=True")
+    return x, given, _importance(importance, x), size
+
+
+def _importance(given: Any, x: Array) -> Array | None:
+    """[R or 1, C], if there is one."""
+    if given is None:
+        return None
+    importance: Array = _check.matrix(np.atleast_2d(given), "importance", ("float32",))
     if importance.shape not in ((1, x.shape[1]), x.shape):
         raise ValueError(
             f"importance has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
         )
     if not ((importance >= 0) & (importance <= 1)).all():
         raise ValueError("importance is not from 0 to 1 everywhere: divide it by its maximum")
-    return x, importance, size
+    return importance
 
 
 def affine_encode(

@@ -73,6 +73,22 @@ def mse_params(
     offset: Array | None,
     threads: int,
 ) -> tuple[int, int]: ...
+def two_level_params(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    importance: Array | None,
+    by_row: bool,
+    params: tuple[Array, Array | None, Array | None],
+    out: tuple[Array | None, ...],
+    bits: int,
+    signed: bool,
+    super_groups: int,
+    threads: int,
+) -> tuple[int, int]: ...
 def affine_decode(
     quantizer: Quantizer,
     codes: Array,

@@ -56,6 +56,17 @@ class AffineParams(NamedTuple):
     unclipped: int = 0
 
 
+class TwoLevelParams(NamedTuple):
+    """Codes of scales and offsets, one entry per group, and their steps, one per super-block."""
+
+    scale: Array
+    super_scale: Array
+    offset: Array | None
+    super_offset: Array | None
+    overflowed: int
+    underflowed: int
+
+
 class AffineCodes(NamedTuple):
     """Codes (or packed words) with their parameters, as `affine_quantize` returns them.
 

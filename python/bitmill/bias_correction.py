@@ -67,7 +67,7 @@ def correct_bias(x: Any, q: QTensor, *, moments: str = "paper") -> QTensor:
             arrays["offset"] = gain * (offset + (mean - own_mean))
         else:
             arrays["offset"] = gain * (offset - own_mean) + mean
-    stored = {name: _stored(array, scheme.scales, name) for name, array in arrays.items()}
+    stored = {name: _stored(array, scheme.grid.scales, name) for name, array in arrays.items()}
     return QTensor(scheme, q.shape, q.dtype, q.arrays | stored, dict(q.health))
 
 
@@ -113,6 +113,10 @@ def _scheme(q: Any) -> Affine:
     if q.scheme.axis is None:
         raise ValueError(
             "q has axis=None: one scale for the tensor cannot correct each channel; use axis='row'"
+        )
+    if not isinstance(q.scheme.scales, str):
+        raise ValueError(
+            f"q has {q.scheme.scales!r}, which cannot take other values; use scales='float16'"
         )
     return q.scheme
 

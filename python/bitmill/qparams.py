@@ -121,9 +121,9 @@ def static_scheme(scheme: Any) -> Affine:
 
 def _dtypes(scheme: Affine) -> dict[str, str]:
     """The arrays that parameters for `scheme` have, and their dtypes."""
-    wanted = {"scale": scheme.scales}
+    wanted = {"scale": scheme.grid.scales}
     if scheme.offset:
-        wanted["offset"] = scheme.scales
+        wanted["offset"] = scheme.grid.scales
     elif not scheme.symmetric:
         wanted["zero_point"] = zero_point_dtype(scheme.grid.qmax).name
     return wanted

@@ -22,10 +22,8 @@ PIECE = 1 << 22
 """Bytes of input in a piece, unless the least piece that a scheme allows is larger."""
 _ROW = 40
 """Bytes that the sums of errors of one row take: many short rows would take more than the data."""
-_GROUP = 20
-"""Bytes that the range of one group takes, and what finds out whether it clips values."""
-_SCANNED = 24
-"""Bytes more where pieces share groups: two scans may wait for the one that is worked on."""
+_SCANNED = 3
+"""Where pieces share groups, two scans may wait for the one that is worked on."""
 _COUNTING = 1 << 22
 """Bytes that the counting of clipped values takes."""
 
@@ -125,12 +123,12 @@ def cost(planned: PlannedTensor, span: Span) -> int:
     if planned.layer is None:
         return 2 * span.size
     stored = sum(_sizes(planned.layer, span.shape).values())
-    layout = planned.layer.weights.layout(span.shape)
-    groups = max((math.prod(field.shape) for field in layout if field.name == "scale"), default=0)
     # The input, its reconstruction in float32, and the codes: integers, packed, and as stored.
     values = span.size * (unit(planned) + 4 + 1) + 2 * stored
-    each = _GROUP + (_SCANNED if is_shared(planned) else 0)
-    return values + 2 * _ROW * span.rows + each * groups + _COUNTING
+    scratch = planned.layer.weights.scratch(span.shape)
+    if is_shared(planned):
+        scratch *= _SCANNED
+    return values + 2 * _ROW * span.rows + scratch + _COUNTING
 
 
 def _along(axis: int, shape: tuple[int, ...], count: int) -> list[Span]:

@@ -20,6 +20,8 @@ class Clip(ABC):
     """Whether the range of a group is all that counts: then there is `fit_ranges`."""
     takes_importance: ClassVar[bool] = False
     """Whether `fit` takes `importance`."""
+    bytes_per_group: ClassVar[int] = 120
+    """Memory that `fit` takes for each group, about: the range of one, and what else is made."""
     most_bits: ClassVar[int] = 16
     """The widest codes that it can be asked for."""
 

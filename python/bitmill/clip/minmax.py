@@ -24,6 +24,7 @@ class MinMax(Clip):
 
     name: ClassVar[str] = "minmax"
     by_ranges: ClassVar[bool] = True
+    bytes_per_group: ClassVar[int] = 20
 
     def fit(
         self, x: Array, view: View, grid: Grid, *, num_threads: int | None = None

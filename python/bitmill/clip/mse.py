@@ -56,6 +56,7 @@ class MSE(Clip):
     mode: str = "fast"
     name: ClassVar[str] = "mse"
     takes_importance: ClassVar[bool] = True
+    bytes_per_group: ClassVar[int] = 32
     most_bits: ClassVar[int] = 8
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ def why_not(
         return f"the format holds affine codes only, no {type(scheme).__name__}"
     if scheme.bits > 8:
         return f"the format holds 2 to 8 bits, not {scheme.bits}"
+    if not isinstance(scheme.scales, str):
+        return "the format holds one scale per group or row, no two-level scales"
     if scheme.offset:
         return "the format holds integer zero-points only, no real offsets"
     if len(shape) not in ranks:

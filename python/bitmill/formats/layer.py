@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bitmill import _check
-from bitmill.schemes import Affine, Scheme, from_dict
+from bitmill.schemes import Affine, Scales, Scheme, from_dict
 
 AUTO = "auto"
 PACK_QUANTIZED, INT_QUANTIZED, NATIVE = "pack-quantized", "int-quantized", "native"
@@ -33,7 +33,8 @@ class LayerScheme:
     format
         "pack-quantized" (codes as a bit stream in words) or "int-quantized" (one int8 per code),
         both of compressed-tensors; "native", which bitmill alone reads, for any scheme; "auto":
-        "int-quantized" if there are input activations, else "pack-quantized".
+        "int-quantized" if there are input activations, "native" for what compressed-tensors has no
+        place for (offsets, two-level scales), else "pack-quantized".
 
     Raises ValueError for another name, TypeError for what is no scheme.
 
@@ -52,13 +53,20 @@ class LayerScheme:
             _check.choice(self.input_activations, "input_activations", INPUT_ACTIVATIONS)
         _check.choice(self.format, "format", (AUTO, *LAYER_FORMATS))
         if self.format == AUTO:
-            named = PACK_QUANTIZED if self.input_activations is None else INT_QUANTIZED
-            object.__setattr__(self, "format", named)
+            object.__setattr__(self, "format", self._format())
         if self.format == NATIVE and self.input_activations is not None:
             raise ValueError(
                 "input_activations go with the formats of compressed-tensors: no runtime reads the "
                 "native format"
             )
+
+    def _format(self) -> str:
+        if self.input_activations is not None:
+            return INT_QUANTIZED
+        weights = self.weights
+        if isinstance(weights, Affine) and (weights.offset or isinstance(weights.scales, Scales)):
+            return NATIVE
+        return PACK_QUANTIZED
 
     def with_weights(self, weights: Scheme) -> LayerScheme:
         """The same with another scheme for the weights."""

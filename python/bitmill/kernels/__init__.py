@@ -14,6 +14,7 @@ from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.kernels.two_level import two_level_params
 
 __all__ = [
     "absmax",
@@ -33,5 +34,6 @@ __all__ = [
     "order_statistics",
     "pack",
     "to_float32",
+    "two_level_params",
     "unpack",
 ]

@@ -65,7 +65,8 @@ def mse_params(
             at = (slice(row, row + 1), slice(group, group + 1))
             usual = _choice(values[row, span], base, at, grid)
             weights = None if importance is None else importance[row % len(importance), span]
-            best = _fit(values[row, span], weights, usual, grid, exact)
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                best = _fit(values[row, span], weights, usual, grid, exact)
             scale[at] = np.float32(best.scale)
             if zero_point is not None:
                 zero_point[at] = best.zero_point

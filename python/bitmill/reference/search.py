@@ -147,6 +147,8 @@ def _deviation(group: Fixed, about_mean: bool) -> float:
 def _ladder(limits: Range, span: Span, low: float, stride: int) -> Ladder:
     highest, lowest = float(limits.max), float(limits.min)
     unclipped = max(highest / span.hi if span.hi else 0.0, lowest / span.lo if span.lo else 0.0)
+    if unclipped <= 0:  # no code but 0 is of use: any scale
+        unclipped = max(highest, -lowest)
     scale = MOST * unclipped
     step = next((step for ratio, step in STEPS if low * ratio >= scale), STEPS[-1][1])
     rung, rungs = 1.0, []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bitmill import _check, kernels, layouts
-from bitmill._dtypes import STORAGES, Array, dtype
+from bitmill._dtypes import Array, dtype
 from bitmill._results import AffineCodes, AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
 from bitmill.clip import Clip, MinMax, merge, ranges, spelled
@@ -22,6 +23,7 @@ from bitmill.grid import view as view_of
 from bitmill.schemes import counts
 from bitmill.schemes.base import Cut, Encoded, Field, register
 from bitmill.schemes.overflow import overflow_error
+from bitmill.schemes.scales import Scales, scales_of
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
 
@@ -56,7 +58,8 @@ class Affine:
     narrow_range
         Symmetric codes without −2^(bits−1).
     scales
-        Storage dtype of scales and offsets: "float32", "float16" or "bfloat16".
+        Storage dtype of scales and offsets: "float32", "float16" or "bfloat16"; or `bm.Scales`,
+        with groups: few bits each, and a step that a super-block of groups shares.
     offset
         With symmetric=False: a real offset, the least value of the group, and no zero-point.
 
@@ -81,7 +84,7 @@ class Affine:
     clip: str | Clip = "minmax"
     scale_rule: str = "absmax"
     narrow_range: bool = False
-    scales: str = "float32"
+    scales: str | Scales = "float32"
     offset: bool = False
 
     def __post_init__(self) -> None:
@@ -101,7 +104,8 @@ class Affine:
         """Codes, scale rule and storage, as the kernels take them."""
         asymmetric = "offset" if self.offset else "asymmetric"
         rule = self.scale_rule if self.symmetric else asymmetric
-        return Grid(*self.code_range, rule, self.scales)
+        scales = self.scales if isinstance(self.scales, str) else "float32"
+        return Grid(*self.code_range, rule, scales)
 
     @property
     def packed_bits(self) -> int | None:
@@ -115,15 +119,23 @@ class Affine:
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
         shape = tuple(map(index, shape))
-        return list(_layout(self.grid, self.packed_bits, self.view(shape).params, shape))
+        params = self.view(shape).params
+        return list(
+            _layout(self.grid, self.packed_bits, self.scales, self.group_size, params, shape)
+        )
+
+    def scratch(self, shape: tuple[int, ...]) -> int:
+        """Bytes of memory, about, that `quantize` takes beside its input and its arrays."""
+        two_level = 48 if isinstance(self.scales, Scales) else 0
+        return math.prod(self.view(shape).params) * (self._clip.bytes_per_group + two_level)
 
     def with_scales(self, scales: str) -> Affine:
-        """The same scheme with scales and offsets stored in another dtype.
+        """The same scheme with scales and offsets stored in another dtype; `Scales` stay.
 
         >>> Affine(4, group_size=32).with_scales("float16")
         Affine(bits=4, group_size=32, scales='float16')
         """
-        return replace(self, scales=scales)
+        return self if isinstance(self.scales, Scales) else replace(self, scales=scales)
 
     def describe(self) -> str:
         """A few words for tables: width, symmetry, granularity.
@@ -133,7 +145,8 @@ class Affine:
         """
         kind = "sym" if self.symmetric else "offset" if self.offset else "asym"
         cut = f"g{self.group_size}" if self.group_size else _describe_axis(self.axis)
-        return f"int{self.bits} {kind} {cut}"
+        two_level = f" s{self.scales.bits}" if isinstance(self.scales, Scales) else ""
+        return f"int{self.bits} {kind} {cut}{two_level}"
 
     def to_dict(self) -> dict[str, Any]:
         """The options that differ from the defaults, under the scheme's name.
@@ -144,6 +157,8 @@ class Affine:
         given = _given(self)
         if "clip" in given:
             given["clip"] = spelled(given["clip"])
+        if isinstance(self.scales, Scales):
+            given["scales"] = self.scales.to_dict()
         return {"scheme": "Affine", "bits": self.bits} | given
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,14 +217,22 @@ class Affine:
         params: AffineParams,
         seen: Range | None = None,
         *,
+        importance: Array | None = None,
         num_threads: int | None = None,
     ) -> dict[str, Array]:
-        """The arrays of `layout` for a finite `x` under these parameters."""
+        """The arrays of `layout` for a finite `x` under these parameters.
+
+        `importance` weighs what two-level scales are chosen by.
+        """
         view = self.view(x.shape)
-        divisor = params.scale
-        if self.offset:
-            divisor = _divisor(seen or ranges(x, view, num_threads=num_threads), divisor)
-        given = each_param(view.spread, (divisor, params.zero_point, params.offset))
+        if self.offset or isinstance(self.scales, Scales):
+            seen = seen or ranges(x, view, num_threads=num_threads)
+        stored = self._store(x, params[:3], seen, importance, num_threads)
+        scale, zero_point, offset = self.params(stored, x.shape)
+        divisor = _divisor(seen, scale) if self.offset and seen is not None else scale
+        if isinstance(self.scales, Scales):
+            divisor = np.where(scale == 0, np.float32(np.inf), divisor)
+        given = each_param(view.spread, (divisor, zero_point, offset))
         qmin, qmax = self.code_range
         options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
         if view.whole_rows:
@@ -218,7 +241,7 @@ class Affine:
         codes = encode(x.reshape(view.matrix), *given, **options)
         if self.packed_bits is not None and not view.whole_rows:
             codes = layouts.pack(codes.reshape(x.shape), self.bits, num_threads=num_threads)
-        return self._arrays(x.shape, codes, *params[:3])
+        return self._arrays(x.shape, codes, stored)
 
     def quantize(
         self,
@@ -233,13 +256,13 @@ class Affine:
         group = view.group_size or view.matrix[1]
         if importance is not None:
             self._check_importance()
-        elif self.clip == MinMax() and view.whole_rows and group <= _FUSED:
+        elif self._is_plain and view.whole_rows and group <= _FUSED:
             return self._quantize_fused(x, view, num_threads)
         if seen is None:
             params = self.fit(x, importance=importance, num_threads=num_threads)
         else:
             params = self._fit_ranges(seen, x)
-        arrays = self.encode(x, params, seen, num_threads=num_threads)
+        arrays = self.encode(x, params, seen, importance=importance, num_threads=num_threads)
         return Encoded(arrays, _health(params))
 
     def decode(
@@ -269,7 +292,12 @@ class Affine:
 
     def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
         """Scale, and zero-point or offset where there is one."""
-        return arrays["scale"], arrays.get("zero_point"), arrays.get("offset")
+        if not isinstance(self.scales, Scales):
+            return arrays["scale"], arrays.get("zero_point"), arrays.get("offset")
+        signed, groups = self.scale_rule == "signed_max", self.view(shape).params
+        assert self.group_size is not None
+        scale, offset = self.scales.read(arrays, groups, self.group_size, signed=signed)
+        return scale, arrays.get("zero_point"), offset
 
     def codes(
         self,
@@ -301,7 +329,7 @@ class Affine:
         that the arrays are what `quantize` made of `x`.
         """
         view, params = self.view(x.shape), self.params(arrays, x.shape)
-        if fitted and self.clip == MinMax() and counts.is_plain(params[0], self.grid):
+        if fitted and self._is_plain and counts.is_plain(params[0], self.grid):
             return {}
         seen = seen or ranges(x, view, num_threads=num_threads)
         divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
@@ -346,20 +374,56 @@ class Affine:
             raise _check.nonfinite_error(x)
         if made.overflowed:
             raise overflow_error(self, ranges(x, view, num_threads=num_threads))
-        return Encoded(self._arrays(x.shape, *made[:4]), _health(made))
+        return Encoded(self._arrays(x.shape, made.codes, _named(made[1:4])), _health(made))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether one pass over the values of a group suffices."""
+        return self.clip == MinMax() and isinstance(self.scales, str)
+
+    def _store(
+        self,
+        x: Array,
+        params: Params,
+        seen: Range | None,
+        importance: Array | None,
+        num_threads: int | None,
+    ) -> dict[str, Array]:
+        """What stands for these parameters."""
+        if not isinstance(self.scales, Scales):
+            return _named(params)
+        assert seen is not None
+        assert self.group_size is not None
+        view = self.view(x.shape)
+        if importance is not None and importance.ndim > 1:
+            importance = importance.reshape(view.matrix)
+        lo, hi = (end.view(np.int32) for end in seen)  # the caller may have set DAZ
+        equal = lo == hi if self.offset else (lo | hi) == 0
+        scale = np.where(equal, np.float32(0), params[0])
+        spread = each_param(view.spread, (scale, *params[1:]))
+        arrays, made = self.scales.store(
+            x.reshape(view.matrix), spread, importance, self.grid, self.group_size, num_threads
+        )
+        if made.overflowed:
+            raise ValueError(
+                f"x: a scale or offset of a super-block overflows {self.scales.dtype}: "
+                "use Scales('bfloat16') or scale x"
+            )
+        if params[1] is not None:
+            arrays["zero_point"] = params[1]
+        fields = {field.name: field.shape for field in self.layout(x.shape)}
+        return {name: array.reshape(fields[name]) for name, array in arrays.items()}
 
     def _arrays(
-        self,
-        shape: tuple[int, ...],
-        codes: Array,
-        scale: Array,
-        zero_point: Array | None,
-        offset: Array | None,
+        self, shape: tuple[int, ...], codes: Array, stored: dict[str, Array]
     ) -> dict[str, Array]:
-        made = {"scale": scale, "zero_point": zero_point, "offset": offset}
-        made["packed" if self.packed_bits else "codes"] = codes
-        named = {f.name: (made[f.name], f.shape) for f in self.layout(shape)}
-        return {name: array.reshape(of) for name, (array, of) in named.items() if array is not None}
+        made = stored | {"packed" if self.packed_bits else "codes": codes}
+        return {field.name: made[field.name].reshape(field.shape) for field in self.layout(shape)}
+
+
+def _named(params: tuple[Array | None, ...]) -> dict[str, Array]:
+    names = ("scale", "zero_point", "offset")
+    return {n: a for n, a in zip(names, params, strict=True) if a is not None}
 
 
 def _divisor(seen: Range, scale: Array) -> Array:
@@ -373,16 +437,25 @@ def _divisor(seen: Range, scale: Array) -> Array:
 
 @lru_cache(maxsize=1024)
 def _layout(
-    grid: Grid, packed_bits: int | None, params: tuple[int, ...], shape: tuple[int, ...]
+    grid: Grid,
+    packed_bits: int | None,
+    scales: str | Scales,
+    group_size: int | None,
+    params: tuple[int, ...],
+    shape: tuple[int, ...],
 ) -> tuple[Field, ...]:
     if packed_bits is None:
         made = [Field("codes", code_dtype(grid.qmin, grid.qmax).name, shape)]
     else:
         made = [Field("packed", "uint32", (*shape[:-1], word_count(shape[-1], packed_bits)))]
-    made.append(Field("scale", grid.scales, params))
+    if isinstance(scales, Scales):
+        assert group_size is not None
+        made += scales.fields(params, group_size, offset=grid.rule == "offset")
+    else:
+        made.append(Field("scale", grid.scales, params))
     if grid.rule == "asymmetric":
         made.append(Field("zero_point", zero_point_dtype(grid.qmax).name, params))
-    elif grid.rule == "offset":
+    elif grid.rule == "offset" and isinstance(scales, str):
         made.append(Field("offset", grid.scales, params))
     return tuple(made)
 
@@ -403,7 +476,9 @@ def _check_options(scheme: Affine) -> None:
     if scheme.bits > most:
         raise ValueError(f"clip={scheme.clip!r} goes with up to {most} bits, not {scheme.bits}")
     _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
-    _check.choice(scheme.scales, "scales", STORAGES)
+    settle("scales", scales_of(scheme.scales))
+    if isinstance(scheme.scales, Scales):
+        _check_super_block(scheme.scales, scheme.group_size)
     if scheme.group_size is not None and scheme.axis != "row":
         raise ValueError(
             f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
@@ -420,6 +495,15 @@ def _check_options(scheme: Affine) -> None:
         raise ValueError(f"scale_rule={scheme.scale_rule!r} goes with symmetric=True")
     if scheme.symmetric and scheme.offset:
         raise ValueError("offset=True goes with symmetric=False")
+
+
+def _check_super_block(scales: Scales, group_size: int | None) -> None:
+    if group_size is None:
+        raise ValueError(f"scales={scales!r} goes with groups: group_size=32")
+    if scales.super_block % group_size:
+        raise ValueError(
+            f"super_block={scales.super_block} is not a multiple of group_size={group_size}"
+        )
 
 
 def _axis(axis: Any) -> Axis:

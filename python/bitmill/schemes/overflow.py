@@ -44,7 +44,7 @@ def overflow_error(scheme: Affine, seen: Range) -> ScaleOverflowError:
     start, stop = 0, lo.size  # the first one lies between them
     while stop - start > 1:
         middle = (start + stop) // 2
-        if overflows(slice(start, middle), scheme.scales):
+        if overflows(slice(start, middle), scheme.grid.scales):
             stop = middle
         else:
             start = middle
@@ -55,5 +55,6 @@ def overflow_error(scheme: Affine, seen: Range) -> ScaleOverflowError:
         index,
         f"spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose "
         f"{scheme.bits}-bit scale{' or offset' if scheme.offset else ''} overflows "
-        f"{scheme.scales}: " + (f"use scales={' or '.join(wider)}" if wider else "scale or clip x"),
+        f"{scheme.grid.scales}: "
+        + (f"use scales={' or '.join(wider)}" if wider else "scale or clip x"),
     )
