@@ -29,16 +29,17 @@ constexpr Step kSteps[] = {
 };
 constexpr int kStepCount = sizeof kSteps / sizeof *kSteps;
 
-// The places of every ladder, and those around a place for ladders of which every second (1) or fourth (2)
-// is tried.
+// The places of every ladder, all of them or every second (1) or fourth (2), and those around a place.
 struct Rungs {
-  float at[kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
+  float at[3][kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
   double step[3][kStepCount] = {};
 
   constexpr Rungs() {
     for (int k = 0; k < kStepCount; ++k) {
       double rung = 1, factor = kSteps[k].step;
-      for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step) at[k][i] = (float)rung;
+      for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step)
+        for (int s = 0; s < 3; ++s)
+          if (i % (1 << s) == 0) at[s][k][i >> s] = (float)rung;
       for (int s = 0; s < 3; ++s, factor *= factor) {
         step[s][k] = factor;
         for (int j = 0; j < kZoom; ++j)
@@ -177,52 +178,82 @@ struct SpanScale {
   double scale;
 };
 
-// The greatest (sum of w x q)^2 / (sum of w q^2) of candidates, the first that has it, and its quotient of
-// the sums.
+// The greatest gain (sum of w x q)^2 / (sum of w q^2) of candidates, the first that has it, and its sums.
 struct Top {
-  double gain = -1, fit = 0;
+  double gain = -1, xq = 0, qq = 0;
   int at = 0;
 };
 
-BITMILL_INLINE void update(const CandidateSums& sums, int from, Top* top) {
-  for (int k = 0; k < 2; ++k) {
-    const f64x8 zero = splat_f64(0), fit = div(sums.xq[k], sums.qq[k]);
-    const f64x8 gain = div(mul(sums.xq[k], sums.xq[k]), sums.qq[k]);
-    double gains[8], fits[8];
-    write_f64(gains, greater(sums.qq[k], zero, gain, zero));
-    if (!(reduce_max(read_f64(gains)) > top->gain)) continue;
-    write_f64(fits, greater(sums.qq[k], zero, fit, zero));
-    for (int i = 0; i < 8; ++i)
-      if (gains[i] > top->gain) *top = {gains[i], fits[i], from + 8 * k + i};
-  }
-}
-
-// Tries a ladder of scales for each of at most three spans, and scales around the best.
-class Search {
+// The same lane by lane. Which candidate is best is not to be foreseen, so nothing branches on it.
+class Tops {
  public:
-  Search(const Fixed& group, const Span* spans, int count, int bits)
-      : g_(group), spans_(spans), count_(count), bits_(bits),
-        level_(count == 3 ? 1 : (bits <= 4) + (count == 2)), each_(kLadder >> level_) {}
-
-  // The least-squares scale for the best codes.
-  SpanScale run(Range limits, bool about_mean) {
-    set_ladders(limits, kLeastScales[bits_] * deviation_of(g_, about_mean));
-    Top first, second;
-    for (int from = 0; from < each_ * count_; from += 16) {
-      Candidates c;
-      c.set_times(load(times_ + from));
-      set_spans(c, from);
-      try_all(c, from, &first);
+  BITMILL_INLINE void take(const CandidateSums& sums) {
+    const f64x8 zero = splat_f64(0);
+    for (int k = 0; k < 2; ++k, at_ = sub(at_, splat_f64(8))) {
+      const f64x8 xq = sums.xq[k], qq = sums.qq[k];
+      const f64x8 gain = greater(qq, zero, div(mul(xq, xq), qq), zero), before = gain_;
+      gain_ = greater(gain, before, gain, before), before_ = greater(gain, before, at_, before_);
+      xq_ = greater(gain, before, xq, xq_), qq_ = greater(gain, before, qq, qq_);
     }
-    const int span = first.at >> (5 - level_);
-    Candidates c;
-    c.set_times(mul(splat(times_[first.at]), load(kRungs.zoom[level_][rows_[span]])));
-    c.lo = splat_u16((int32_t)spans_[span].lo), c.hi = splat_u16((int32_t)spans_[span].hi);
-    try_all(c, 0, &second);
-    return {span, g_.ratio * (second.gain > first.gain ? second.fit : first.fit)};
+  }
+
+  BITMILL_INLINE Top top() const {
+    double xq[8], qq[8];
+    write_f64(xq, xq_), write_f64(qq, qq_);
+    const double gain = reduce_max(gain_);
+    const int at = -(int)reduce_max(greater(splat_f64(gain), gain_, splat_f64(-1e9), before_));
+    return {gain, xq[at & 7], qq[at & 7], at};
   }
 
  private:
+  static constexpr double kMinus[8] = {0, -1, -2, -3, -4, -5, -6, -7};
+  f64x8 gain_ = splat_f64(-1), xq_ = splat_f64(0), qq_ = xq_;
+  f64x8 at_ = read_f64(kMinus), before_ = at_; // places, negated
+};
+
+// Tries a ladder of scales for each of at most three spans, and scales around the best: for one group, in
+// steps, each of which has little to do but long to wait, so that several groups take them together.
+class Search {
+ public:
+  void start(const Fixed& group, const Span* spans, int count, int bits, Range limits,
+             bool about_mean) {
+    g_ = group, count_ = count, bits_ = bits;
+    for (int s = 0; s < count; ++s) spans_[s] = spans[s];
+    level_ = count == 3 ? 1 : (bits <= 4) + (count == 2);
+    set_ladders(limits, kLeastScales[bits] * deviation_of(g_, about_mean));
+  }
+
+  void try_ladders() {
+    Tops tops;
+    for (int from = 0; from < each() * count_; from += 16) {
+      Candidates c;
+      c.set_times(load(times_ + from));
+      set_spans(c, from);
+      try_all(c, &tops);
+    }
+    tops_[0] = tops.top();
+  }
+
+  void try_around() {
+    const int span = this->span();
+    Candidates c;
+    c.set_times(mul(splat(times_[tops_[0].at]), load(kRungs.zoom[level_][rows_[span]])));
+    c.lo = splat_u16((int32_t)spans_[span].lo), c.hi = splat_u16((int32_t)spans_[span].hi);
+    Tops tops;
+    try_all(c, &tops);
+    tops_[1] = tops.top();
+  }
+
+  int span() const { return tops_[0].at >> (5 - level_); }
+  // The least-squares scale for the best codes.
+  double scale() const {
+    const Top& best = tops_[tops_[1].gain > tops_[0].gain];
+    return g_.ratio * (best.qq > 0 ? best.xq / best.qq : 0);
+  }
+
+ private:
+  int each() const { return kLadder >> level_; }
+
   void set_ladders(Range limits, double low) {
     double scales[kMostSpans];
     const double full = 32767.0 * g_.unit;
@@ -230,44 +261,43 @@ class Search {
     for (int s = 0; s < count_; ++s) {
       scales[s] = kMostScale * unclipped_scale(limits, spans_[s]);
       int row = 0;
-      while (row < kStepCount - 1 && low * kSteps[row].ratio < scales[s]) ++row;
+      for (int k = 0; k < kStepCount - 1; ++k) row += low * kSteps[k].ratio < scales[s];
       rows_[s] = row;
-      const double last = (double)kRungs.at[row][(each_ - 1) << level_];
+      const double last = (double)kRungs.at[level_][row][each() - 1];
       const int shift = shift_for(full / scales[s] * last / kRungs.step[level_][row]);
       shift_ = shift < shift_ ? shift : shift_;
     }
     for (int s = 0; s < count_; ++s) {
       const float lowest = (float)((double)(1 << (15 + shift_)) * g_.unit / scales[s]);
-      const float* rungs = kRungs.at[rows_[s]];
-      for (int i = 0; i < each_; ++i) times_[s * each_ + i] = lowest * rungs[i << level_];
+      const float* rungs = kRungs.at[level_][rows_[s]];
+      for (int i = 0; i < each(); i += 16) // the next span's overwrite what is behind these
+        store(times_ + s * each() + i, mul(splat(lowest), load(rungs + i)));
     }
   }
 
   // The codes of 16 candidates of the ladders, which may be of one span, or eight of each of two.
   void set_spans(Candidates& c, int from) const {
+    constexpr int32_t kPlaces[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const Span first = spans_[from >> (5 - level_)], last = spans_[(from + 15) >> (5 - level_)];
-    alignas(64) int32_t lo[16], hi[16];
-    for (int i = 0; i < 8; ++i) {
-      lo[i] = (int32_t)first.lo, lo[8 + i] = (int32_t)last.lo;
-      hi[i] = (int32_t)first.hi, hi[8 + i] = (int32_t)last.hi;
-    }
-    c.lo = twice_i16(load_i32(lo)), c.hi = twice_i16(load_i32(hi));
+    const i32x16 in_first = greater(splat(8), load_i32(kPlaces));
+    c.lo = twice_i16(select(in_first, splat((int32_t)first.lo), splat((int32_t)last.lo)));
+    c.hi = twice_i16(select(in_first, splat((int32_t)first.hi), splat((int32_t)last.hi)));
   }
 
-  void try_all(Candidates& c, int from, Top* top) const {
+  void try_all(Candidates& c, Tops* tops) const {
     c.plus = splat_u16(shift_ ? 1 << (shift_ - 1) : 0);
     CandidateSums sums;
     if (g_.w)
       integer_sums<true, false>(g_, c, shift_, bits_, &sums);
     else
       integer_sums<false, false>(g_, c, shift_, bits_, &sums);
-    update(sums, from, top);
+    tops->take(sums);
   }
 
-  const Fixed& g_;
-  const Span* const spans_;
-  const int count_, bits_, level_, each_;
-  int shift_ = 14, rows_[kMostSpans] = {};
+  Fixed g_;
+  Span spans_[kMostSpans];
+  int count_, bits_, level_, shift_, rows_[kMostSpans];
+  Top tops_[2];
   float times_[16 * kMostSpans];
 };
 

@@ -73,19 +73,27 @@ void code_sums(const Group& g, const double u[2], Span span, CodeSums out[2]) {
   out[1] = {reduce_add(xr), reduce_add(rr)};
 }
 
-// Sum of w (x - offset - scale q)^2 for the nearest codes.
-template <bool kWeighted> double error_of(const Group& g, double scale, double offset, Span span) {
-  const f64x8 u = splat_f64(1 / scale), s = splat_f64(scale), m = splat_f64(offset),
-              lo = splat_f64(span.lo), hi = splat_f64(span.hi);
-  f64x8 sum = splat_f64(0);
+// Parameters whose error is asked for.
+struct Tried {
+  double scale, offset;
+  Span span;
+};
+
+// Sums of w (x - offset - scale q)^2 for the nearest codes, for two at once.
+template <bool kWeighted> void errors_of(const Group& g, const Tried t[2], double out[2]) {
+  f64x8 u[2], s[2], m[2], lo[2], hi[2], sum[2];
+  for (int k = 0; k < 2; ++k) {
+    u[k] = splat_f64(1 / t[k].scale), s[k] = splat_f64(t[k].scale), m[k] = splat_f64(t[k].offset);
+    lo[k] = splat_f64(t[k].span.lo), hi[k] = splat_f64(t[k].span.hi), sum[k] = splat_f64(0);
+  }
   each_eight<kWeighted>(g, [&](f64x8 x, f64x8 w, auto present) {
-    const f64x8 v = sub(x, m), d = present(sub(v, mul(s, codes_of(v, u, lo, hi)))), dd = mul(d, d);
-    sum = add(sum, kWeighted ? mul(w, dd) : dd);
+    for (int k = 0; k < 2; ++k) {
+      const f64x8 v = sub(x, m[k]), q = codes_of(v, u[k], lo[k], hi[k]);
+      const f64x8 d = present(sub(v, mul(s[k], q))), dd = mul(d, d);
+      sum[k] = add(sum[k], kWeighted ? mul(w, dd) : dd);
+    }
   });
-  return reduce_add(sum);
-}
-BITMILL_INLINE double error_of(const Group& g, double scale, double offset, Span span) {
-  return g.w ? error_of<true>(g, scale, offset, span) : error_of<false>(g, scale, offset, span);
+  for (int k = 0; k < 2; ++k) out[k] = reduce_add(sum[k]);
 }
 
 } // namespace
