@@ -85,8 +85,12 @@ class Fits {
       errors_of<true>(t.group, tried, errors);
     else
       errors_of<false>(t.group, tried, errors);
-    for (int k = 0; k < 2; ++k)
-      if (possible[k] && errors[k] < t.error) t.error = errors[k], t.best = *two[k];
+    const Choice* best = &t.best;
+    for (int k = 0; k < 2; ++k) {
+      const bool better = possible[k] & (errors[k] < t.error);
+      best = better ? two[k] : best, t.error = better ? errors[k] : t.error;
+    }
+    t.best = *best;
   }
 
   // The group in 16 bits, less `centre`.
@@ -109,8 +113,10 @@ class Fits {
     Fixed in_16_bits[kMostTogether];
     for (int i = 0; i < count_; ++i) in_16_bits[i] = fixed(tasks_[i], 0);
     for (int i = 0; i < count_; ++i) start(tasks_[i], in_16_bits[i], searches_[i]);
-    for (int i = 0; i < count_; ++i) searches_[i].try_ladders();
-    for (int i = 0; i < count_; ++i) searches_[i].try_around();
+    for (int i = 0; i < count_; ++i) searches_[i].sum_ladders();
+    for (int i = 0; i < count_; ++i) searches_[i].choose_place();
+    for (int i = 0; i < count_; ++i) searches_[i].sum_around();
+    for (int i = 0; i < count_; ++i) searches_[i].choose();
     for (int i = 0; i < count_; ++i) finish(tasks_[i], searches_[i]);
     float nearest[kMostTogether] = {};
     for (int i = 0; i < count_; ++i) nearest[i] = (float)tasks_[i].scale;

@@ -99,35 +99,40 @@ struct Candidates {
   }
 };
 
-// Of the first and the second eight; of w x q, w q^2, w q.
+// Of w x q, w q^2, w q; as these are exact, so is each in every order.
 struct CandidateSums {
-  f64x8 xq[2], qq[2], q[2];
+  double xq[16], qq[16];
 };
 
 BITMILL_INLINE void add_to(f64x8* sums, i32x16 terms) {
   sums[0] = add(sums[0], first_f64(terms)), sums[1] = add(sums[1], second_f64(terms));
 }
+BITMILL_INLINE void write_two(double* p, const f64x8* v) {
+  write_f64(p, v[0]), write_f64(p + 8, v[1]);
+}
 
 // Codes are clamp((((x times + 2^14) >> 15) + plus) >> shift, lo, hi).
 template <bool kWeighted, bool kOffset>
-void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, CandidateSums* out) {
+void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, CandidateSums* out,
+                  double* out_q) {
   constexpr int64_t kBlock = 64; // pairs: 2^7 products of at most 2^23
   const u8x64 times = c.times, plus = c.plus, lo = c.lo, hi = c.hi, one = splat_u16(1);
-  for (int k = 0; k < 2; ++k) out->xq[k] = out->qq[k] = out->q[k] = splat_f64(0);
+  const f64x8 zero = splat_f64(0);
+  f64x8 all_xq[2] = {zero, zero}, all_qq[2] = {zero, zero}, all_q[2] = {zero, zero};
   const auto pair = [](const int16_t* p) { return bytes_of(splat(get((const int32_t*)p))); };
   i32x16 xq, qq, q_sum;
   const auto take = [&](int64_t i, auto present) {
     const u8x64 x = pair(g.x + i);
     const u8x64 shifted = right_i16(add_sat_i16(mul_q15(x, times), plus), shift);
     const u8x64 q = present(max_i16(min_i16(shifted, hi), lo));
-    xq = add(xq, dot_i16(kWeighted ? pair(g.wx + i) : x, q));
+    xq = add_dot_i16(xq, kWeighted ? pair(g.wx + i) : x, q);
     if constexpr (kWeighted) {
       const u8x64 w = pair(g.w + i);
-      qq = add(qq, dot_i16(mul_q15(w, left_i16(q, 15 - bits)), q));
-      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(w, q));
+      qq = add_dot_i16(qq, mul_q15(w, left_i16(q, 15 - bits)), q);
+      if constexpr (kOffset) q_sum = add_dot_i16(q_sum, w, q);
     } else {
-      qq = add(qq, dot_i16(q, q));
-      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(one, q));
+      qq = add_dot_i16(qq, q, q);
+      if constexpr (kOffset) q_sum = add_dot_i16(q_sum, one, q);
     }
   };
   const int64_t whole = g.n / 2;
@@ -137,11 +142,13 @@ void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, Cand
     for (int64_t i = p; i < end; ++i) take(2 * i, [](u8x64 q) { return q; });
     if (p + kBlock > whole && g.n % 2)
       take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
-    add_to(out->xq, xq), add_to(out->qq, qq);
-    if constexpr (kOffset) add_to(out->q, q_sum);
+    add_to(all_xq, xq), add_to(all_qq, qq);
+    if constexpr (kOffset) add_to(all_q, q_sum);
   }
   if constexpr (kWeighted)
-    for (f64x8& sums : out->qq) sums = mul(sums, splat_f64((double)(1 << bits)));
+    for (f64x8& sums : all_qq) sums = mul(sums, splat_f64((double)(1 << bits)));
+  write_two(out->xq, all_xq), write_two(out->qq, all_qq);
+  if constexpr (kOffset) write_two(out_q, all_q);
 }
 
 // Bits behind the point that 16 bits have left for the largest quotient.
@@ -184,32 +191,23 @@ struct Top {
   int at = 0;
 };
 
-// The same lane by lane. Which candidate is best is not to be foreseen, so nothing branches on it.
-class Tops {
- public:
-  BITMILL_INLINE void take(const CandidateSums& sums) {
-    const f64x8 zero = splat_f64(0);
-    for (int k = 0; k < 2; ++k, at_ = sub(at_, splat_f64(8))) {
-      const f64x8 xq = sums.xq[k], qq = sums.qq[k];
-      const f64x8 gain = greater(qq, zero, div(mul(xq, xq), qq), zero), before = gain_;
-      gain_ = greater(gain, before, gain, before), before_ = greater(gain, before, at_, before_);
-      xq_ = greater(gain, before, xq, xq_), qq_ = greater(gain, before, qq, qq_);
-    }
+// Of `count` times 16; which is the best is not to be foreseen, so nothing branches on it.
+BITMILL_INLINE Top top_of(const CandidateSums* sums, int count) {
+  const f64x8 zero = splat_f64(0);
+  f64x8 gain[2 * kMostSpans], most = zero;
+  for (int k = 0; k < 2 * count; ++k) {
+    const f64x8 xq = read_f64(sums[k / 2].xq + k % 2 * 8),
+                qq = read_f64(sums[k / 2].qq + k % 2 * 8);
+    gain[k] = greater(qq, zero, div(mul(xq, xq), qq), zero);
+    most = max(most, gain[k]);
   }
-
-  BITMILL_INLINE Top top() const {
-    double xq[8], qq[8];
-    write_f64(xq, xq_), write_f64(qq, qq_);
-    const double gain = reduce_max(gain_);
-    const int at = -(int)reduce_max(greater(splat_f64(gain), gain_, splat_f64(-1e9), before_));
-    return {gain, xq[at & 7], qq[at & 7], at};
-  }
-
- private:
-  static constexpr double kMinus[8] = {0, -1, -2, -3, -4, -5, -6, -7};
-  f64x8 gain_ = splat_f64(-1), xq_ = splat_f64(0), qq_ = xq_;
-  f64x8 at_ = read_f64(kMinus), before_ = at_; // places, negated
-};
+  const double best = reduce_max(most);
+  uint64_t bits = 0;
+  for (int k = 0; k < 2 * count; ++k)
+    bits |= (uint64_t)equal_bits(gain[k], splat_f64(best)) << 8 * k;
+  const int at = lowest_bit(bits);
+  return {best, sums[at >> 4].xq[at & 15], sums[at >> 4].qq[at & 15], at};
+}
 
 // Tries a ladder of scales for each of at most three spans, and scales around the best: for one group, in
 // steps, each of which has little to do but long to wait, so that several groups take them together.
@@ -223,26 +221,24 @@ class Search {
     set_ladders(limits, kLeastScales[bits] * deviation_of(g_, about_mean));
   }
 
-  void try_ladders() {
-    Tops tops;
-    for (int from = 0; from < each() * count_; from += 16) {
+  void sum_ladders() {
+    for (int k = 0; k < vectors(); ++k) {
       Candidates c;
-      c.set_times(load(times_ + from));
-      set_spans(c, from);
-      try_all(c, &tops);
+      c.set_times(load(times_ + 16 * k));
+      set_spans(c, 16 * k);
+      sum(c, &sums_[k]);
     }
-    tops_[0] = tops.top();
   }
+  void choose_place() { tops_[0] = top_of(sums_, vectors()); }
 
-  void try_around() {
+  void sum_around() {
     const int span = this->span();
     Candidates c;
     c.set_times(mul(splat(times_[tops_[0].at]), load(kRungs.zoom[level_][rows_[span]])));
     c.lo = splat_u16((int32_t)spans_[span].lo), c.hi = splat_u16((int32_t)spans_[span].hi);
-    Tops tops;
-    try_all(c, &tops);
-    tops_[1] = tops.top();
+    sum(c, sums_);
   }
+  void choose() { tops_[1] = top_of(sums_, 1); }
 
   int span() const { return tops_[0].at >> (5 - level_); }
   // The least-squares scale for the best codes.
@@ -253,6 +249,7 @@ class Search {
 
  private:
   int each() const { return kLadder >> level_; }
+  int vectors() const { return each() * count_ / 16; }
 
   void set_ladders(Range limits, double low) {
     double scales[kMostSpans];
@@ -284,20 +281,19 @@ class Search {
     c.hi = twice_i16(select(in_first, splat((int32_t)first.hi), splat((int32_t)last.hi)));
   }
 
-  void try_all(Candidates& c, Tops* tops) const {
+  void sum(Candidates& c, CandidateSums* sums) const {
     c.plus = splat_u16(shift_ ? 1 << (shift_ - 1) : 0);
-    CandidateSums sums;
     if (g_.w)
-      integer_sums<true, false>(g_, c, shift_, bits_, &sums);
+      integer_sums<true, false>(g_, c, shift_, bits_, sums, nullptr);
     else
-      integer_sums<false, false>(g_, c, shift_, bits_, &sums);
-    tops->take(sums);
+      integer_sums<false, false>(g_, c, shift_, bits_, sums, nullptr);
   }
 
   Fixed g_;
   Span spans_[kMostSpans];
   int count_, bits_, level_, shift_, rows_[kMostSpans];
   Top tops_[2];
+  CandidateSums sums_[kMostSpans];
   float times_[16 * kMostSpans];
 };
 

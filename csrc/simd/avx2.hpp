@@ -213,6 +213,11 @@ BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
 BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) {
   return {_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)};
 }
+BITMILL_INLINE i32x16 add_dot_i16(i32x16 sum, u8x64 x, u8x64 y) { return add(sum, dot_i16(x, y)); }
+BITMILL_INLINE uint32_t equal_bits(f64x8 x, f64x8 y) {
+  return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(x.a, y.a, _CMP_EQ_OQ)) |
+         (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(x.b, y.b, _CMP_EQ_OQ)) << 4;
+}
 BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
   return {_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(a.a, b.a, _CMP_GT_OQ)),
           _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(a.b, b.b, _CMP_GT_OQ))};

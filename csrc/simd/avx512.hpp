@@ -240,6 +240,12 @@ BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
   return {_mm512_sra_epi16(x.v, _mm_cvtsi32_si128(n))};
 }
 BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) { return {_mm512_madd_epi16(x.v, y.v)}; }
+BITMILL_INLINE i32x16 add_dot_i16(i32x16 sum, u8x64 x, u8x64 y) {
+  return {_mm512_dpwssd_epi32(sum.v, x.v, y.v)};
+}
+BITMILL_INLINE uint32_t equal_bits(f64x8 x, f64x8 y) {
+  return _mm512_cmp_pd_mask(x, y, _CMP_EQ_OQ);
+}
 BITMILL_INLINE f64x8 div(f64x8 x, f64x8 y) { return _mm512_div_pd(x, y); }
 BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
   return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x);
