@@ -141,7 +141,7 @@ class Fits {
 
   Span turned() const { return {(double)-q_.qmax, (double)-q_.qmin}; }
 
-  void finish(Task& t, const Search& search) const {
+  void finish(Task& t, const Search& search) {
     SpanScale found = {t.first_zero_point + search.span(), search.scale()};
     if (exact_) found = sweep(t, found.scale);
     const bool shifted = q_.rule == kAsymmetric;
@@ -151,13 +151,12 @@ class Fits {
   }
 
   // The optimum over both signs, or over all zero-points.
-  SpanScale sweep(const Task& t, double guess) const {
-    Best best;
-    Sweep sweep(t.group, t.range, &best);
+  SpanScale sweep(const Task& t, double guess) {
+    sweep_.set(t.group, t.range);
     const int32_t last = q_.rule == kAsymmetric ? q_.qmax : 0;
-    for (int32_t z = 0; z <= last; ++z) sweep.run(z, span_for(z), guess);
-    if (q_.rule == kSignedMax) sweep.run(1, turned(), guess);
-    return {best.span, best.scale};
+    for (int32_t z = 0; z <= last; ++z) sweep_.run(z, span_for(z), guess);
+    if (q_.rule == kSignedMax) sweep_.run(1, turned(), guess);
+    return {sweep_.best().span, sweep_.best().scale};
   }
 
   void consider_scale(Task& t, double nearest) const {
@@ -207,6 +206,7 @@ class Fits {
   int bits_ = 0, count_ = 0;
   Task tasks_[kMostTogether];
   Search searches_[kMostTogether];
+  Sweep sweep_;
 };
 
 // Whether the rule raised the scale of this range.

@@ -135,13 +135,16 @@ void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, Cand
       if constexpr (kOffset) q_sum = add_dot_i16(q_sum, one, q);
     }
   };
-  const int64_t whole = g.n / 2;
-  for (int64_t p = 0; p <= whole; p += kBlock) {
+  // Behind the end all is 0; only with an offset is the code of 0 another, and only its square counts then.
+  constexpr bool kMasked = kOffset && !kWeighted;
+  const int64_t pairs = kMasked ? g.n / 2 : (g.n + 1) / 2;
+  for (int64_t p = 0; p < pairs || p == 0; p += kBlock) {
     xq = qq = q_sum = splat(0);
-    const int64_t end = least(p + kBlock, whole);
+    const int64_t end = least(p + kBlock, pairs);
     for (int64_t i = p; i < end; ++i) take(2 * i, [](u8x64 q) { return q; });
-    if (p + kBlock > whole && g.n % 2)
-      take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
+    if constexpr (kMasked)
+      if (p + kBlock >= pairs && g.n % 2)
+        take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
     add_to(all_xq, xq), add_to(all_qq, qq);
     if constexpr (kOffset) add_to(all_q, q_sum);
   }

@@ -281,6 +281,11 @@ BITMILL_INLINE double reduce_add(f64x8 x) {
   return x.v[0];
 }
 
+BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) {
+  f64x8 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = reduce_add(v[i]);
+  return r;
+}
 BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
   i32x16 r;
   for (int i = 0; i < 16; ++i) {

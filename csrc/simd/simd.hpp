@@ -60,6 +60,7 @@
 //                                double: fused or not, the bits are the same
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
+//   reduce_add_each(v)           f64x8, lane i: reduce_add(v[i]), for 8 vectors
 //   reduce_add reduce_max        over all lanes of an f64x8, in the tree 4+4, 2+2, 1+1
 //   pack64<B>(p, v)              64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
