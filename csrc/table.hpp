@@ -103,6 +103,12 @@ struct Counts {
   int64_t nonfinite, overflowed, underflowed;
 };
 
+// Groups that mse_params fits together, with `room` elements each: as many as the L1 cache holds.
+constexpr int kMostTogether = 16;
+BITMILL_SHARED int64_t mse_groups(int64_t room) {
+  return room > 4096 ? 1 : room < 4096 / kMostTogether ? kMostTogether : 4096 / room;
+}
+
 // Sums over at most 4,096 pairs (N9), and the largest (x - y)^2.
 struct BlockSums {
   double xx, yy, xy, dd, max_dd;

@@ -38,7 +38,7 @@ py::tuple mse_params(const py::tuple& quantizer, const py::array& x, int type, i
     const auto p = pieces[i];
     const int64_t count = p.rows * p.cols, start = p.row * cols + p.col;
     const int64_t room = std::min(group, p.cols) + 32;
-    const auto scratch = buffers.get<int16_t>(3 * room);
+    const auto scratch = buffers.get<int16_t>(3 * room * mse_groups(room));
     const Taken values(from + start * size, t, kF32, count, buffers);
     if (!scratch || !values.at) return;
     const int64_t at = p.row * all.groups() + p.col / group;

@@ -59,12 +59,13 @@ class Alternate {
     const int shift = 15 - bits_;
     Candidates c;
     CandidateSums sums;
+    double q[16];
     set(c, from, shift);
     if (g_.w)
-      integer_sums<true, true>(g_, c, shift, bits_, &sums);
+      integer_sums<true, true>(g_, c, shift, bits_, &sums, q);
     else
-      integer_sums<false, true>(g_, c, shift, bits_, &sums);
-    return fit(sums, scale_ + from, offset_ + from, gain_ + from);
+      integer_sums<false, true>(g_, c, shift, bits_, &sums, q);
+    return fit(sums, q, scale_ + from, offset_ + from, gain_ + from);
   }
 
   // The numbers of Candidates for codes (x - offset) / scale.
@@ -83,13 +84,16 @@ class Alternate {
   }
 
   // Regressions, taken where they are better; whether some were.
-  bool fit(const CandidateSums& sums, double* scales, double* offsets, double* gains) const {
+  bool fit(const CandidateSums& sums, const double* q_sums, double* scales, double* offsets,
+           double* gains) const {
     const f64x8 zero = splat_f64(0), n = splat_f64(n_), ratio = splat_f64(g_.ratio);
     const f64x8 x = splat_f64(x_), ratio_x = splat_f64(g_.ratio * x_);
     f64x8 most = zero;
-    for (int k = 0; k < 2; ++k, scales += 8, offsets += 8, gains += 8) {
-      const f64x8 q = sums.q[k], nqq = mul(n, sums.qq[k]), before = read_f64(gains);
-      const f64x8 slope = sub(mul(n, sums.xq[k]), mul(q, x)), spread = sub(nqq, mul(q, q));
+    for (int k = 0; k < 16; k += 8, scales += 8, offsets += 8, gains += 8) {
+      const f64x8 q = read_f64(q_sums + k), nqq = mul(n, read_f64(sums.qq + k));
+      const f64x8 before = read_f64(gains);
+      const f64x8 slope = sub(mul(n, read_f64(sums.xq + k)), mul(q, x)),
+                  spread = sub(nqq, mul(q, q));
       f64x8 gain = div(mul(slope, slope), spread);
       gain = greater(spread, mul(splat_f64(1e-12), nqq), greater(slope, zero, gain, zero), zero);
       const f64x8 scale = mul(ratio, div(slope, spread));

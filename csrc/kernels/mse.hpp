@@ -17,24 +17,45 @@ struct Choice {
   bool raised; // the scale, to the smallest positive number
 };
 
-// The fit of one group.
-class Fit {
+// One group, and the best that is known for it.
+struct Task {
+  int64_t at; // number of the group
+  Group group;
+  Range range;
+  Choice best; // at first, what the rule makes of the range
+  double error;
+  int32_t first_zero_point, sign; // of what was found
+  double scale;
+};
+
+// The fits of several groups, step by step: what one waits for, another can use.
+class Fits {
  public:
-  Fit(const Quantizer& q, bool exact, int16_t* scratch, int64_t room)
-      : q_(q), exact_(exact), scratch_(scratch), room_(room) {
+  Fits(const Quantizer& q, bool exact, int16_t* scratch, int64_t room)
+      : q_(q), exact_(exact), scratch_(scratch), room_(room), most_(mse_groups(room)) {
     while ((q.qmax - q.qmin) >> bits_) ++bits_;
   }
 
-  // The best of `usual` and of what a search finds.
-  Choice run(const Group& group, Range range, const Choice& usual) {
-    g_ = group, range_ = range, best_ = usual;
-    if (!has_weight(g_, 0)) g_.w = nullptr;
-    least_ = error_of(usual);
+  bool full() const { return count_ == most_; }
+  int count() const { return count_; }
+  const Task& operator[](int i) const { return tasks_[i]; }
+  void clear() { count_ = 0; }
+
+  // Adds a group, unless the rule's choice is what it keeps.
+  bool add(const Task& task) {
+    if (q_.rule != kOffset && task.range.lo == 0 && task.range.hi == 0) return false;
+    Task& t = tasks_[count_++] = task;
+    t.error = HUGE_VAL;
+    if (!has_weight(t.group, 0)) t.group.w = nullptr;
+    return true;
+  }
+
+  // The best of what the rule chose and of what a search finds.
+  void run() {
     if (q_.rule == kOffset)
-      fit_offset();
-    else if (range.lo != 0 || range.hi != 0)
-      fit_scale(usual);
-    return best_;
+      for (int i = 0; i < count_; ++i) fit_offset(tasks_[i]);
+    else
+      fit_scales();
   }
 
  private:
@@ -42,102 +63,143 @@ class Fit {
     return {(double)(q_.qmin - zero_point), (double)(q_.qmax - zero_point)};
   }
 
-  double error_of(const Choice& c) const {
-    if (!(fabs(c.scale + c.offset) <= DBL_MAX) || c.scale == 0) return HUGE_VAL;
-    return bitmill::BITMILL_ISA::error_of(g_, c.scale, c.offset, span_for(c.zero_point));
-  }
-
-  void consider(const Choice& c) {
-    const double error = error_of(c);
-    if (error < least_) least_ = error, best_ = c;
+  // Takes the first of the best of these and what is known.
+  void consider(Task& t, const Choice& a, const Choice& b) const {
+    const Choice* const two[2] = {&a, &b};
+    Tried tried[2];
+    bool possible[2];
+    for (int k = 0; k < 2; ++k) {
+      const Choice& c = *two[k];
+      possible[k] = fabs(c.scale + c.offset) <= DBL_MAX && c.scale != 0;
+      tried[k] = {c.scale, c.offset, span_for(c.zero_point)};
+    }
+    double errors[2];
+    if (t.group.w)
+      errors_of<true>(t.group, tried, errors);
+    else
+      errors_of<false>(t.group, tried, errors);
+    const Choice* best = &t.best;
+    for (int k = 0; k < 2; ++k) {
+      const bool better = possible[k] & (errors[k] < t.error);
+      best = better ? two[k] : best, t.error = better ? errors[k] : t.error;
+    }
+    t.best = *best;
   }
 
   // The group in 16 bits, less `centre`.
-  Fixed fixed(float centre) const {
-    int16_t *x = scratch_, *wx = x + room_, *w = wx + room_;
-    const float up = (float)range_.hi - centre, down = centre - (float)range_.lo;
+  Fixed fixed(const Task& t, float centre) const {
+    const Group& g = t.group;
+    int16_t *x = scratch_ + (&t - tasks_) * 3 * room_, *wx = x + room_, *w = wx + room_;
+    const float up = (float)t.range.hi - centre, down = centre - (float)t.range.lo;
     const float most = up > down ? up : down;
-    Fixed f = {x, x, nullptr, g_.n, to_16_bits(g_.x, nullptr, centre, g_.n, most, x), 0};
+    Fixed f = {x, x, nullptr, g.n, to_16_bits(g.x, nullptr, centre, g.n, most, x), 0};
     f.ratio = f.unit;
-    if (!g_.w) return f;
-    const float product = most_of(g_.w, g_.x, centre, g_.n),
-                weight = most_of(g_.w, nullptr, 0, g_.n);
+    if (!g.w) return f;
+    const float product = most_of(g.w, g.x, centre, g.n), weight = most_of(g.w, nullptr, 0, g.n);
     f.wx = wx, f.w = w;
-    f.ratio = to_16_bits(g_.x, g_.w, centre, g_.n, product, wx);
-    f.ratio /= to_16_bits(g_.w, nullptr, 0, g_.n, weight, w);
+    f.ratio = to_16_bits(g.x, g.w, centre, g.n, product, wx);
+    f.ratio /= to_16_bits(g.w, nullptr, 0, g.n, weight, w);
     return f;
   }
 
-  void fit_scale(const Choice& usual) {
-    const bool turned = q_.rule == kSignedMax, shifted = q_.rule == kAsymmetric;
+  void fit_scales() {
+    Fixed in_16_bits[kMostTogether];
+    for (int i = 0; i < count_; ++i) in_16_bits[i] = fixed(tasks_[i], 0);
+    for (int i = 0; i < count_; ++i) start(tasks_[i], in_16_bits[i], searches_[i]);
+    for (int i = 0; i < count_; ++i) searches_[i].sum_ladders();
+    for (int i = 0; i < count_; ++i) searches_[i].choose_place();
+    for (int i = 0; i < count_; ++i) searches_[i].sum_around();
+    for (int i = 0; i < count_; ++i) searches_[i].choose();
+    for (int i = 0; i < count_; ++i) finish(tasks_[i], searches_[i]);
+    float nearest[kMostTogether] = {};
+    for (int i = 0; i < count_; ++i) nearest[i] = (float)tasks_[i].scale;
+    store(nearest, as_stored(load(nearest), q_.scales));
+    for (int i = 0; i < count_; ++i) consider_scale(tasks_[i], (double)nearest[i]);
+  }
+
+  void start(Task& t, const Fixed& in_16_bits, Search& search) const {
+    const bool shifted = q_.rule == kAsymmetric;
     int32_t from = 0, to = 0; // zero-points near that of the range
     if (shifted) {
-      from = usual.zero_point == 0 ? 0 : usual.zero_point - 1;
-      to = usual.zero_point == q_.qmax ? q_.qmax : usual.zero_point + 1;
+      from = t.best.zero_point == 0 ? 0 : t.best.zero_point - 1;
+      to = t.best.zero_point == q_.qmax ? q_.qmax : t.best.zero_point + 1;
     }
     Span spans[kMostSpans];
     int count = 0;
     for (int32_t z = from; z <= to; ++z) spans[count++] = span_for(z);
-    if (turned) spans[count++] = {(double)-q_.qmax, (double)-q_.qmin};
-    const Fixed in_16_bits = fixed(0);
-    SpanScale found = Search(in_16_bits, spans, count, bits_).run(range_, shifted);
-    if (exact_) found = sweep(found, shifted ? -1 : count, spans);
-    const int32_t zero_point = !shifted ? 0 : exact_ ? found.span : from + found.span;
-    consider_scale(found.scale, zero_point, turned && found.span == 1 ? -1 : 1);
+    if (q_.rule == kSignedMax) spans[count++] = turned();
+    search.start(in_16_bits, spans, count, bits_, t.range, shifted);
+    t.first_zero_point = from;
   }
 
-  // The optimum over `count` spans, or over all zero-points if that is -1.
-  SpanScale sweep(const SpanScale& found, int count, const Span* spans) {
-    Best best;
-    Sweep sweep(g_, range_, &best);
-    if (count >= 0)
-      for (int i = 0; i < count; ++i) sweep.run(i, spans[i], found.scale);
-    else
-      for (int32_t z = 0; z <= q_.qmax; ++z) sweep.run(z, span_for(z), found.scale);
-    return {best.span, best.scale};
+  Span turned() const { return {(double)-q_.qmax, (double)-q_.qmin}; }
+
+  void finish(Task& t, const Search& search) {
+    SpanScale found = {t.first_zero_point + search.span(), search.scale()};
+    if (exact_) found = sweep(t, found.scale);
+    const bool shifted = q_.rule == kAsymmetric;
+    t.scale = found.scale;
+    t.first_zero_point = shifted ? found.span : 0;
+    t.sign = !shifted && found.span == 1 ? -1 : 1;
   }
 
-  void consider_scale(double scale, int32_t zero_point, double sign) {
-    double nearest = stored(scale, q_.scales);
+  // The optimum over both signs, or over all zero-points.
+  SpanScale sweep(const Task& t, double guess) {
+    sweep_.set(t.group, t.range);
+    const int32_t last = q_.rule == kAsymmetric ? q_.qmax : 0;
+    for (int32_t z = 0; z <= last; ++z) sweep_.run(z, span_for(z), guess);
+    if (q_.rule == kSignedMax) sweep_.run(1, turned(), guess);
+    return {sweep_.best().span, sweep_.best().scale};
+  }
+
+  void consider_scale(Task& t, double nearest) const {
     const bool raised = nearest == 0;
     if (raised) nearest = (double)smallest(q_.scales);
-    consider({sign * nearest, zero_point, 0, raised});
+    const double sign = (double)t.sign;
+    const int32_t zero_point = t.first_zero_point;
+    const Choice usual = t.best;
+    consider(t, usual, {sign * nearest, zero_point, 0, raised});
     if (!exact_) return;
     const Neighbours next = neighbours(nearest, q_.scales);
-    consider({sign * next.below, zero_point, 0, false});
-    consider({sign * next.above, zero_point, 0, false});
+    consider(t, {sign * next.below, zero_point, 0, false},
+             {sign * next.above, zero_point, 0, false});
   }
 
-  void fit_offset() {
-    const float centre = 0.5f * (float)range_.lo + 0.5f * (float)range_.hi;
-    if (!differs_from(centre) || !has_weight(g_, centre)) return;
+  void fit_offset(Task& t) const {
+    const Group& g = t.group;
+    const float centre = 0.5f * (float)t.range.lo + 0.5f * (float)t.range.hi;
+    if (!differs_from(g, centre) || !has_weight(g, centre)) return;
     const double middle = (double)(1 << (bits_ - 1)), c = (double)centre;
-    const Fixed in_16_bits = fixed(centre);
+    const Fixed in_16_bits = fixed(t, centre);
     const Line line = Alternate(in_16_bits, q_.qmax, bits_).run();
-    const Regression fitted(g_, c, line.scale, line.offset - middle * line.scale, span_for(0));
+    const Regression fitted(g, c, line.scale, line.offset - middle * line.scale, span_for(0));
     const double first = stored(fitted.scale(), q_.scales);
-    consider({first, 0, stored(fitted.offset_for(first), q_.scales), false});
+    const Choice usual = t.best;
+    consider(t, usual, {first, 0, stored(fitted.offset_for(first), q_.scales), false});
     const double offset = stored(fitted.offset_for(fitted.scale()), q_.scales);
     const Neighbours next = neighbours(offset, q_.scales);
-    const double near[] = {offset, next.below, next.above};
-    for (double m : near) consider({stored(fitted.scale_for(m), q_.scales), 0, m, false});
+    const auto with = [&](double m) {
+      return Choice{stored(fitted.scale_for(m), q_.scales), 0, m, false};
+    };
+    consider(t, with(offset), with(next.below));
+    const Choice last = with(next.above);
+    consider(t, last, last);
   }
 
-  bool differs_from(float centre) const {
-    for (int64_t i = 0; i < g_.n; ++i)
-      if (g_.x[i] - centre != 0) return true;
+  static bool differs_from(const Group& g, float centre) {
+    for (int64_t i = 0; i < g.n; ++i)
+      if (g.x[i] - centre != 0) return true;
     return false;
   }
 
   const Quantizer& q_;
   const bool exact_;
   int16_t* const scratch_;
-  const int64_t room_;
-  int bits_ = 0;
-  Group g_ = {};
-  Range range_ = {};
-  Choice best_ = {};
-  double least_ = 0;
+  const int64_t room_, most_;
+  int bits_ = 0, count_ = 0;
+  Task tasks_[kMostTogether];
+  Search searches_[kMostTogether];
+  Sweep sweep_;
 };
 
 // Whether the rule raised the scale of this range.
@@ -150,28 +212,49 @@ BITMILL_SELDOM bool was_raised(const Quantizer& q, Range range) {
   return counts.underflowed > 0;
 }
 
-// Codes have at most 8 bits, `scratch` room for three groups of `room`. `params` holds what the rule made of lo and hi, the ranges of all groups, and takes what is better.
+// What the rule chose for group `at`.
+BITMILL_INLINE Choice usual_choice(const Quantizer& q, Range range, Params params, int64_t at) {
+  Choice c = {(double)load_float(params.scale, at, q.scales), 0, 0, false};
+  if (params.zero_point) c.zero_point = ((const uint8_t*)params.zero_point)[at];
+  if (params.offset) c.offset = (double)load_float(params.offset, at, q.scales);
+  if (fabs(c.scale) == (double)smallest(q.scales)) c.raised = was_raised(q, range);
+  return c;
+}
+
+BITMILL_INLINE void count(const Choice& c, Counts* counts) {
+  counts->overflowed += !(fabs(c.scale + c.offset) <= DBL_MAX);
+  counts->underflowed += c.raised;
+}
+
+// Stores what the fits found.
+inline void finish(const Quantizer& q, Fits& fits, Params params, Counts* counts) {
+  fits.run();
+  for (int i = 0; i < fits.count(); ++i) {
+    const Task& t = fits[i];
+    put_float(params.scale, t.at, q.scales, t.best.scale);
+    if (params.zero_point) ((uint8_t*)params.zero_point)[t.at] = (uint8_t)t.best.zero_point;
+    if (params.offset) put_float(params.offset, t.at, q.scales, t.best.offset);
+    count(t.best, counts);
+  }
+  fits.clear();
+}
+
+// Codes have at most 8 bits, `scratch` room for three times mse_groups(room) groups of `room`. `params` holds what the rule made of lo and hi, the ranges of all groups, and takes what is better.
 void mse_params(const Quantizer* q, const float* x, Block block, const float* w, int64_t w_step,
                 const float* lo, const float* hi, bool exact, int16_t* scratch, int64_t room,
                 Params params, Counts* counts) {
-  Fit fit(*q, exact, scratch, room);
+  Fits fits(*q, exact, scratch, room);
   int64_t at = 0;
   for (int64_t row = 0; row < block.rows; ++row, w = w ? w + w_step : w)
     for (int64_t col = 0; col < block.cols; col += block.group, ++at) {
       const int64_t n = least(block.group, block.cols - col);
       const Range range = {(double)lo[at], (double)hi[at]};
-      Choice usual = {(double)load_float(params.scale, at, q->scales), 0, 0, false};
-      if (params.zero_point) usual.zero_point = ((const uint8_t*)params.zero_point)[at];
-      if (params.offset) usual.offset = (double)load_float(params.offset, at, q->scales);
-      if (fabs(usual.scale) == (double)smallest(q->scales)) usual.raised = was_raised(*q, range);
+      const Choice usual = usual_choice(*q, range, params, at);
       const Group group = {x + row * block.cols + col, w ? w + col : nullptr, n};
-      const Choice best = fit.run(group, range, usual);
-      put_float(params.scale, at, q->scales, best.scale);
-      if (params.zero_point) ((uint8_t*)params.zero_point)[at] = (uint8_t)best.zero_point;
-      if (params.offset) put_float(params.offset, at, q->scales, best.offset);
-      counts->overflowed += !(fabs(best.scale + best.offset) <= DBL_MAX);
-      counts->underflowed += best.raised;
+      if (!fits.add({at, group, range, usual, 0, 0, 0, 0})) count(usual, counts);
+      if (fits.full()) finish(*q, fits, params, counts);
     }
+  finish(*q, fits, params, counts);
 }
 
 } // namespace

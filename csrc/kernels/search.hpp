@@ -29,16 +29,17 @@ constexpr Step kSteps[] = {
 };
 constexpr int kStepCount = sizeof kSteps / sizeof *kSteps;
 
-// The places of every ladder, and those around a place for ladders of which every second (1) or fourth (2)
-// is tried.
+// The places of every ladder, all of them or every second (1) or fourth (2), and those around a place.
 struct Rungs {
-  float at[kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
+  float at[3][kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
   double step[3][kStepCount] = {};
 
   constexpr Rungs() {
     for (int k = 0; k < kStepCount; ++k) {
       double rung = 1, factor = kSteps[k].step;
-      for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step) at[k][i] = (float)rung;
+      for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step)
+        for (int s = 0; s < 3; ++s)
+          if (i % (1 << s) == 0) at[s][k][i >> s] = (float)rung;
       for (int s = 0; s < 3; ++s, factor *= factor) {
         step[s][k] = factor;
         for (int j = 0; j < kZoom; ++j)
@@ -98,49 +99,59 @@ struct Candidates {
   }
 };
 
-// Of the first and the second eight; of w x q, w q^2, w q.
+// Of w x q, w q^2, w q; as these are exact, so is each in every order.
 struct CandidateSums {
-  f64x8 xq[2], qq[2], q[2];
+  double xq[16], qq[16];
 };
 
 BITMILL_INLINE void add_to(f64x8* sums, i32x16 terms) {
   sums[0] = add(sums[0], first_f64(terms)), sums[1] = add(sums[1], second_f64(terms));
 }
+BITMILL_INLINE void write_two(double* p, const f64x8* v) {
+  write_f64(p, v[0]), write_f64(p + 8, v[1]);
+}
 
 // Codes are clamp((((x times + 2^14) >> 15) + plus) >> shift, lo, hi).
 template <bool kWeighted, bool kOffset>
-void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, CandidateSums* out) {
+void integer_sums(const Fixed& g, const Candidates& c, int shift, int bits, CandidateSums* out,
+                  double* out_q) {
   constexpr int64_t kBlock = 64; // pairs: 2^7 products of at most 2^23
   const u8x64 times = c.times, plus = c.plus, lo = c.lo, hi = c.hi, one = splat_u16(1);
-  for (int k = 0; k < 2; ++k) out->xq[k] = out->qq[k] = out->q[k] = splat_f64(0);
+  const f64x8 zero = splat_f64(0);
+  f64x8 all_xq[2] = {zero, zero}, all_qq[2] = {zero, zero}, all_q[2] = {zero, zero};
   const auto pair = [](const int16_t* p) { return bytes_of(splat(get((const int32_t*)p))); };
   i32x16 xq, qq, q_sum;
   const auto take = [&](int64_t i, auto present) {
     const u8x64 x = pair(g.x + i);
     const u8x64 shifted = right_i16(add_sat_i16(mul_q15(x, times), plus), shift);
     const u8x64 q = present(max_i16(min_i16(shifted, hi), lo));
-    xq = add(xq, dot_i16(kWeighted ? pair(g.wx + i) : x, q));
+    xq = add_dot_i16(xq, kWeighted ? pair(g.wx + i) : x, q);
     if constexpr (kWeighted) {
       const u8x64 w = pair(g.w + i);
-      qq = add(qq, dot_i16(mul_q15(w, left_i16(q, 15 - bits)), q));
-      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(w, q));
+      qq = add_dot_i16(qq, mul_q15(w, left_i16(q, 15 - bits)), q);
+      if constexpr (kOffset) q_sum = add_dot_i16(q_sum, w, q);
     } else {
-      qq = add(qq, dot_i16(q, q));
-      if constexpr (kOffset) q_sum = add(q_sum, dot_i16(one, q));
+      qq = add_dot_i16(qq, q, q);
+      if constexpr (kOffset) q_sum = add_dot_i16(q_sum, one, q);
     }
   };
-  const int64_t whole = g.n / 2;
-  for (int64_t p = 0; p <= whole; p += kBlock) {
+  // Behind the end all is 0; only with an offset is the code of 0 another, and only its square counts then.
+  constexpr bool kMasked = kOffset && !kWeighted;
+  const int64_t pairs = kMasked ? g.n / 2 : (g.n + 1) / 2;
+  for (int64_t p = 0; p < pairs || p == 0; p += kBlock) {
     xq = qq = q_sum = splat(0);
-    const int64_t end = least(p + kBlock, whole);
+    const int64_t end = least(p + kBlock, pairs);
     for (int64_t i = p; i < end; ++i) take(2 * i, [](u8x64 q) { return q; });
-    if (p + kBlock > whole && g.n % 2)
-      take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
-    add_to(out->xq, xq), add_to(out->qq, qq);
-    if constexpr (kOffset) add_to(out->q, q_sum);
+    if constexpr (kMasked)
+      if (p + kBlock >= pairs && g.n % 2)
+        take(g.n - 1, [](u8x64 q) { return and_(q, bytes_of(splat(0xffff))); });
+    add_to(all_xq, xq), add_to(all_qq, qq);
+    if constexpr (kOffset) add_to(all_q, q_sum);
   }
   if constexpr (kWeighted)
-    for (f64x8& sums : out->qq) sums = mul(sums, splat_f64((double)(1 << bits)));
+    for (f64x8& sums : all_qq) sums = mul(sums, splat_f64((double)(1 << bits)));
+  write_two(out->xq, all_xq), write_two(out->qq, all_qq);
+  if constexpr (kOffset) write_two(out_q, all_q);
 }
 
 // Bits behind the point that 16 bits have left for the largest quotient.
@@ -177,52 +188,72 @@ struct SpanScale {
   double scale;
 };
 
-// The greatest (sum of w x q)^2 / (sum of w q^2) of candidates, the first that has it, and its quotient of
-// the sums.
+// The greatest gain (sum of w x q)^2 / (sum of w q^2) of candidates, the first that has it, and its sums.
 struct Top {
-  double gain = -1, fit = 0;
+  double gain = -1, xq = 0, qq = 0;
   int at = 0;
 };
 
-BITMILL_INLINE void update(const CandidateSums& sums, int from, Top* top) {
-  for (int k = 0; k < 2; ++k) {
-    const f64x8 zero = splat_f64(0), fit = div(sums.xq[k], sums.qq[k]);
-    const f64x8 gain = div(mul(sums.xq[k], sums.xq[k]), sums.qq[k]);
-    double gains[8], fits[8];
-    write_f64(gains, greater(sums.qq[k], zero, gain, zero));
-    if (!(reduce_max(read_f64(gains)) > top->gain)) continue;
-    write_f64(fits, greater(sums.qq[k], zero, fit, zero));
-    for (int i = 0; i < 8; ++i)
-      if (gains[i] > top->gain) *top = {gains[i], fits[i], from + 8 * k + i};
+// Of `count` times 16; which is the best is not to be foreseen, so nothing branches on it.
+BITMILL_INLINE Top top_of(const CandidateSums* sums, int count) {
+  const f64x8 zero = splat_f64(0);
+  f64x8 gain[2 * kMostSpans], most = zero;
+  for (int k = 0; k < 2 * count; ++k) {
+    const f64x8 xq = read_f64(sums[k / 2].xq + k % 2 * 8),
+                qq = read_f64(sums[k / 2].qq + k % 2 * 8);
+    gain[k] = greater(qq, zero, div(mul(xq, xq), qq), zero);
+    most = max(most, gain[k]);
   }
+  const double best = reduce_max(most);
+  uint64_t bits = 0;
+  for (int k = 0; k < 2 * count; ++k)
+    bits |= (uint64_t)equal_bits(gain[k], splat_f64(best)) << 8 * k;
+  const int at = lowest_bit(bits);
+  return {best, sums[at >> 4].xq[at & 15], sums[at >> 4].qq[at & 15], at};
 }
 
-// Tries a ladder of scales for each of at most three spans, and scales around the best.
+// Tries a ladder of scales for each of at most three spans, and scales around the best: for one group, in
+// steps, each of which has little to do but long to wait, so that several groups take them together.
 class Search {
  public:
-  Search(const Fixed& group, const Span* spans, int count, int bits)
-      : g_(group), spans_(spans), count_(count), bits_(bits),
-        level_(count == 3 ? 1 : (bits <= 4) + (count == 2)), each_(kLadder >> level_) {}
+  void start(const Fixed& group, const Span* spans, int count, int bits, Range limits,
+             bool about_mean) {
+    g_ = group, count_ = count, bits_ = bits;
+    for (int s = 0; s < count; ++s) spans_[s] = spans[s];
+    level_ = count == 3 ? 1 : (bits <= 4) + (count == 2);
+    set_ladders(limits, kLeastScales[bits] * deviation_of(g_, about_mean));
+  }
 
-  // The least-squares scale for the best codes.
-  SpanScale run(Range limits, bool about_mean) {
-    set_ladders(limits, kLeastScales[bits_] * deviation_of(g_, about_mean));
-    Top first, second;
-    for (int from = 0; from < each_ * count_; from += 16) {
+  void sum_ladders() {
+    for (int k = 0; k < vectors(); ++k) {
       Candidates c;
-      c.set_times(load(times_ + from));
-      set_spans(c, from);
-      try_all(c, from, &first);
+      c.set_times(load(times_ + 16 * k));
+      set_spans(c, 16 * k);
+      sum(c, &sums_[k]);
     }
-    const int span = first.at >> (5 - level_);
+  }
+  void choose_place() { tops_[0] = top_of(sums_, vectors()); }
+
+  void sum_around() {
+    const int span = this->span();
     Candidates c;
-    c.set_times(mul(splat(times_[first.at]), load(kRungs.zoom[level_][rows_[span]])));
+    c.set_times(mul(splat(times_[tops_[0].at]), load(kRungs.zoom[level_][rows_[span]])));
     c.lo = splat_u16((int32_t)spans_[span].lo), c.hi = splat_u16((int32_t)spans_[span].hi);
-    try_all(c, 0, &second);
-    return {span, g_.ratio * (second.gain > first.gain ? second.fit : first.fit)};
+    sum(c, sums_);
+  }
+  void choose() { tops_[1] = top_of(sums_, 1); }
+
+  int span() const { return tops_[0].at >> (5 - level_); }
+  // The least-squares scale for the best codes.
+  double scale() const {
+    const Top& best = tops_[tops_[1].gain > tops_[0].gain];
+    return g_.ratio * (best.qq > 0 ? best.xq / best.qq : 0);
   }
 
  private:
+  int each() const { return kLadder >> level_; }
+  int vectors() const { return each() * count_ / 16; }
+
   void set_ladders(Range limits, double low) {
     double scales[kMostSpans];
     const double full = 32767.0 * g_.unit;
@@ -230,44 +261,42 @@ class Search {
     for (int s = 0; s < count_; ++s) {
       scales[s] = kMostScale * unclipped_scale(limits, spans_[s]);
       int row = 0;
-      while (row < kStepCount - 1 && low * kSteps[row].ratio < scales[s]) ++row;
+      for (int k = 0; k < kStepCount - 1; ++k) row += low * kSteps[k].ratio < scales[s];
       rows_[s] = row;
-      const double last = (double)kRungs.at[row][(each_ - 1) << level_];
+      const double last = (double)kRungs.at[level_][row][each() - 1];
       const int shift = shift_for(full / scales[s] * last / kRungs.step[level_][row]);
       shift_ = shift < shift_ ? shift : shift_;
     }
     for (int s = 0; s < count_; ++s) {
       const float lowest = (float)((double)(1 << (15 + shift_)) * g_.unit / scales[s]);
-      const float* rungs = kRungs.at[rows_[s]];
-      for (int i = 0; i < each_; ++i) times_[s * each_ + i] = lowest * rungs[i << level_];
+      const float* rungs = kRungs.at[level_][rows_[s]];
+      for (int i = 0; i < each(); i += 16) // the next span's overwrite what is behind these
+        store(times_ + s * each() + i, mul(splat(lowest), load(rungs + i)));
     }
   }
 
   // The codes of 16 candidates of the ladders, which may be of one span, or eight of each of two.
   void set_spans(Candidates& c, int from) const {
+    constexpr int32_t kPlaces[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const Span first = spans_[from >> (5 - level_)], last = spans_[(from + 15) >> (5 - level_)];
-    alignas(64) int32_t lo[16], hi[16];
-    for (int i = 0; i < 8; ++i) {
-      lo[i] = (int32_t)first.lo, lo[8 + i] = (int32_t)last.lo;
-      hi[i] = (int32_t)first.hi, hi[8 + i] = (int32_t)last.hi;
-    }
-    c.lo = twice_i16(load_i32(lo)), c.hi = twice_i16(load_i32(hi));
+    const i32x16 in_first = greater(splat(8), load_i32(kPlaces));
+    c.lo = twice_i16(select(in_first, splat((int32_t)first.lo), splat((int32_t)last.lo)));
+    c.hi = twice_i16(select(in_first, splat((int32_t)first.hi), splat((int32_t)last.hi)));
   }
 
-  void try_all(Candidates& c, int from, Top* top) const {
+  void sum(Candidates& c, CandidateSums* sums) const {
     c.plus = splat_u16(shift_ ? 1 << (shift_ - 1) : 0);
-    CandidateSums sums;
     if (g_.w)
-      integer_sums<true, false>(g_, c, shift_, bits_, &sums);
+      integer_sums<true, false>(g_, c, shift_, bits_, sums, nullptr);
     else
-      integer_sums<false, false>(g_, c, shift_, bits_, &sums);
-    update(sums, from, top);
+      integer_sums<false, false>(g_, c, shift_, bits_, sums, nullptr);
   }
 
-  const Fixed& g_;
-  const Span* const spans_;
-  const int count_, bits_, level_, each_;
-  int shift_ = 14, rows_[kMostSpans] = {};
+  Fixed g_;
+  Span spans_[kMostSpans];
+  int count_, bits_, level_, shift_, rows_[kMostSpans];
+  Top tops_[2];
+  CandidateSums sums_[kMostSpans];
   float times_[16 * kMostSpans];
 };
 

@@ -51,19 +51,29 @@ inline TwoLevelCodes best_codes(const Group& g, double scale, double offset, con
   const double sign = scale < 0 ? -1 : 1, code = step.code(sign * scale);
   const double first = code < 1 ? 1 : code, offset_code = offset_step.code(offset);
   if (scale == 0) return {0, offset_code};
-  TwoLevelCodes best = {sign * first, offset_code};
-  double least = HUGE_VAL;
-  for (double near : kNear) {
-    const double a = first + near;
-    if (a < 1 || a > step.top) continue;
+  TwoLevelCodes codes[10];
+  Tried tried[10];
+  int count = 0;
+  for (double near : kNear)
     for (double near_offset : kNear) {
-      const double b = offset_code + near_offset;
-      if (b < 0 || b > offset_step.top) continue;
-      const double error = error_of(g, sign * step.value_of(a), offset_step.value_of(b), span);
-      if (error < least) least = error, best = {sign * a, b};
+      const double a = first + near, b = offset_code + near_offset;
+      if (a < 1 || a > step.top || b < 0 || b > offset_step.top) continue;
+      codes[count] = {sign * a, b};
+      tried[count++] = {sign * step.value_of(a), offset_step.value_of(b), span};
     }
+  if (count % 2) tried[count] = tried[count - 1];
+  int best = 0;
+  double least = HUGE_VAL;
+  for (int i = 0; i < count; i += 2) {
+    double errors[2];
+    if (g.w)
+      errors_of<true>(g, tried + i, errors);
+    else
+      errors_of<false>(g, tried + i, errors);
+    for (int k = 0; k < 2 && i + k < count; ++k)
+      if (errors[k] < least) least = errors[k], best = i + k;
   }
-  return best;
+  return codes[best];
 }
 
 BITMILL_INLINE int32_t zero_point_at(const Quantizer& q, const void* p, int64_t i) {

@@ -213,6 +213,11 @@ BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
 BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) {
   return {_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)};
 }
+BITMILL_INLINE i32x16 add_dot_i16(i32x16 sum, u8x64 x, u8x64 y) { return add(sum, dot_i16(x, y)); }
+BITMILL_INLINE uint32_t equal_bits(f64x8 x, f64x8 y) {
+  return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(x.a, y.a, _CMP_EQ_OQ)) |
+         (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(x.b, y.b, _CMP_EQ_OQ)) << 4;
+}
 BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
   return {_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(a.a, b.a, _CMP_GT_OQ)),
           _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(a.b, b.b, _CMP_GT_OQ))};
@@ -302,6 +307,17 @@ BITMILL_INLINE double reduce_add(f64x8 x) {
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+// Four sums: the pairs of 0 and 2, 1 and 3 in turn, so that they come out in order.
+BITMILL_INLINE __m256d reduce4(const f64x8* v) {
+  __m256d x[4];
+  for (int i = 0; i < 4; ++i) x[i] = _mm256_add_pd(v[i].a, v[i].b);
+  for (int i = 0; i < 2; ++i)
+    x[i] = _mm256_add_pd(_mm256_permute2f128_pd(x[i], x[i + 2], 0x20),
+                         _mm256_permute2f128_pd(x[i], x[i + 2], 0x31));
+  return _mm256_add_pd(_mm256_unpacklo_pd(x[0], x[1]), _mm256_unpackhi_pd(x[0], x[1]));
+}
+BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) { return {reduce4(v), reduce4(v + 4)}; }
 
 // For measuring alone: as many multiply-accumulates at a time as registers hold. Without VNNI, the
 // widening form of the dot product, which saturates.

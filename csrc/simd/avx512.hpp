@@ -199,6 +199,19 @@ BITMILL_INLINE double reduce_add(f64x8 eight) {
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+// The halves of 0 and 2, 4 and 6, then the quarters of these four, so that the sums come out in order.
+BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) {
+  const auto halves = [](f64x8 x, f64x8 y) {
+    return _mm512_add_pd(_mm512_shuffle_f64x2(x, y, 0x44), _mm512_shuffle_f64x2(x, y, 0xee));
+  };
+  const auto quarters = [](f64x8 x, f64x8 y) {
+    return _mm512_add_pd(_mm512_shuffle_f64x2(x, y, 0x88), _mm512_shuffle_f64x2(x, y, 0xdd));
+  };
+  const f64x8 even = quarters(halves(v[0], v[2]), halves(v[4], v[6]));
+  const f64x8 odd = quarters(halves(v[1], v[3]), halves(v[5], v[7]));
+  return _mm512_add_pd(_mm512_unpacklo_pd(even, odd), _mm512_unpackhi_pd(even, odd));
+}
+
 // For measuring alone: as many multiply-accumulates at a time as hide their latency.
 constexpr int kAccumulators = 12;
 BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) {
@@ -240,6 +253,12 @@ BITMILL_INLINE u8x64 right_i16(u8x64 x, int n) {
   return {_mm512_sra_epi16(x.v, _mm_cvtsi32_si128(n))};
 }
 BITMILL_INLINE i32x16 dot_i16(u8x64 x, u8x64 y) { return {_mm512_madd_epi16(x.v, y.v)}; }
+BITMILL_INLINE i32x16 add_dot_i16(i32x16 sum, u8x64 x, u8x64 y) {
+  return {_mm512_dpwssd_epi32(sum.v, x.v, y.v)};
+}
+BITMILL_INLINE uint32_t equal_bits(f64x8 x, f64x8 y) {
+  return _mm512_cmp_pd_mask(x, y, _CMP_EQ_OQ);
+}
 BITMILL_INLINE f64x8 div(f64x8 x, f64x8 y) { return _mm512_div_pd(x, y); }
 BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
   return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x);

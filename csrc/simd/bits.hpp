@@ -18,6 +18,17 @@ constexpr uint64_t low_bits(int bits, int lane) {
   return mask;
 }
 
+// The number of the lowest bit that is set; some bit is.
+BITMILL_INLINE int lowest_bit(uint64_t x) {
+#if defined(__GNUC__)
+  return __builtin_ctzll(x);
+#else
+  int at = 0;
+  for (; !(x & 1); x >>= 1) ++at;
+  return at;
+#endif
+}
+
 template <int B> BITMILL_INLINE uint64_t join8(uint64_t x) {
   constexpr uint64_t m1 = low_bits(B, 16), m2 = low_bits(2 * B, 32), m4 = low_bits(4 * B, 64);
   x = (x & m1) | (x >> (8 - B) & ~m1);

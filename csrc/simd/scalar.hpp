@@ -239,6 +239,12 @@ BITMILL_INLINE i32x16 dot_i16(u8x64 a, u8x64 b) {
     r.v[i] = at(a, 2 * i) * at(b, 2 * i) + at(a, 2 * i + 1) * at(b, 2 * i + 1);
   return r;
 }
+BITMILL_INLINE i32x16 add_dot_i16(i32x16 sum, u8x64 a, u8x64 b) { return add(sum, dot_i16(a, b)); }
+BITMILL_INLINE uint32_t equal_bits(f64x8 a, f64x8 b) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 8; ++i) bits |= (uint32_t)(a.v[i] == b.v[i]) << i;
+  return bits;
+}
 
 BITMILL_INLINE u8x64 splat_u8(int32_t x) {
   u8x64 r;
@@ -275,6 +281,11 @@ BITMILL_INLINE double reduce_add(f64x8 x) {
   return x.v[0];
 }
 
+BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) {
+  f64x8 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = reduce_add(v[i]);
+  return r;
+}
 BITMILL_INLINE i32x16 reduce_max_each(const i32x16* v) {
   i32x16 r;
   for (int i = 0; i < 16; ++i) {

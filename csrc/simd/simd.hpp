@@ -43,6 +43,7 @@
 //   left_i16(v, n)               v << n of 16-bit lanes, n = 0 ... 15
 //   right_i16(v, n)              v >> n with the sign
 //   dot_i16(a, b)                i32x16: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
+//   add_dot_i16(sum, a, b)       sum + dot_i16(a, b)
 //   splat_u8(x) splat_u16(x)     64 times, 32 times x
 //   first_of<T> second_of<T>     32 elements (f16, bf16) in 64 bytes as two vectors, in an order of T's
 //                                own; load_two(p) reads any T in that order
@@ -52,12 +53,14 @@
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   round(v)                     f64x8: to nearest even, |v| < 2^51
 //   greater(a, b, x, y)          f64x8: x where a > b, y elsewhere and where either is NaN
+//   equal_bits(a, b)             f64x8: one bit per lane, set where equal
 //   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 -> f64x8
 //   read_f64(p) write_f64(p, v)  8 doubles as they are
 //   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
+//   reduce_add_each(v)           f64x8, lane i: reduce_add(v[i]), for 8 vectors
 //   reduce_add reduce_max        over all lanes of an f64x8, in the tree 4+4, 2+2, 1+1
 //   pack64<B>(p, v)              64 bytes with a code below 2^B each -> 8*B bytes, field i in bits
 //                                i*B .. i*B + B - 1 of the little-endian stream
