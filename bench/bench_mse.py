@@ -8,6 +8,8 @@ of the same grid over the range, as a share of the search's; dB are signal to no
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -117,8 +119,21 @@ def note(race, x, q):
     if race.benchmark.stats is not None:
         info = race.benchmark.extra_info
         info["ms per million"] = 1 / info["Gweights/s"]
+        info["CPU ms per million"] = 1e9 * cpu_time(x, q.scheme) / x.size
         info["dB"] = sqnr_db(x, q.dequantize())
         info["bits per weight"] = 8 * q.nbytes / x.size
+
+
+def cpu_time(x, scheme):
+    """Seconds of the CPU: others interrupt what takes long, but hardly the half millisecond of
+    "minmax", so that on a busy machine "x minmax" is too small.
+    """
+    seconds = []
+    for _ in range(3):
+        start = process_time()
+        bm.quantize(x, scheme, num_threads=1)
+        seconds.append(process_time() - start)
+    return median(seconds)
 
 
 # Ours beside HQQ's group size: groups of 32 with a signed scale alone take as much as its 64.
