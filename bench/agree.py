@@ -40,6 +40,12 @@ def within_half_a_step(x: np.ndarray, values: np.ndarray, step: np.ndarray, slac
     assert (off <= (0.5 + slack) * step).all(), f"off by {(off / step).max():.4f} steps"
 
 
+def sqnr_db(x: np.ndarray, values: np.ndarray) -> float:
+    """10 · log10(Σ x² / Σ (x − x̂)²), summed in float64."""
+    noise = np.square(x.astype(np.float64) - values).sum()
+    return float(10 * np.log10(np.square(x.astype(np.float64)).sum() / noise))
+
+
 def nbytes(*arrays: Any) -> int:
     """Bytes of all arrays in results and tuples of results."""
     total = 0
