@@ -43,33 +43,38 @@ class Alternate {
  private:
   void start(double qmax, double middle) {
     const double half = 32767.0 * g_.unit, widest = 2 * half / qmax;
+    const double low = kLeastScales[bits_] * deviation_of(g_, true) / widest;
+    const double mid = low < 0.5 ? low : 0.5, end = low < 0.55 ? low : 0.55;
+    const double mid_step = (1.0775 - mid) / (kMiddles - 1), end_step = (1.045 - end) / (kEnds - 1);
     for (int k = 0; k < kStarts; ++k) {
-      const int end = (k - kMiddles) % kEnds;
-      const double s = widest * (k < kMiddles ? 0.5 + 0.0525 * k : 0.55 + 0.055 * end);
+      const int i = k < kMiddles ? k : (k - kMiddles) % kEnds;
+      const double s = widest * (k < kMiddles ? mid + mid_step * i : end + end_step * i);
       scale_[k] = s;
       offset_[k] = k < kMiddles           ? (middle - 0.5 * qmax) * s
                    : k < kMiddles + kEnds ? middle * s - half
                                           : half - (qmax - middle) * s;
       gain_[k] = 0;
     }
+    const int fine = shift_for(half / (widest * (mid < end ? mid : end)));
+    shift_ = fine < 15 - bits_ ? fine : 15 - bits_;
   }
 
   // Of 16 starts, and whether one got better.
   bool step(int from) {
-    const int shift = 15 - bits_;
     Candidates c;
     CandidateSums sums;
     double q[16];
-    set(c, from, shift);
+    set(c, from);
     if (g_.w)
-      integer_sums<true, true>(g_, c, shift, bits_, &sums, q);
+      integer_sums<true, true>(g_, c, shift_, bits_, &sums, q);
     else
-      integer_sums<false, true>(g_, c, shift, bits_, &sums, q);
+      integer_sums<false, true>(g_, c, shift_, bits_, &sums, q);
     return fit(sums, q, scale_ + from, offset_ + from, gain_ + from);
   }
 
   // The numbers of Candidates for codes (x - offset) / scale.
-  void set(Candidates& c, int from, int shift) const {
+  void set(Candidates& c, int from) const {
+    const int shift = shift_;
     const f64x8 one = splat_f64((double)(1 << (15 + shift)) * g_.unit);
     const f64x8 step = splat_f64((double)(1 << shift));
     const f64x8 half = splat_f64(shift ? (double)(1 << (shift - 1)) : 0);
@@ -108,6 +113,7 @@ class Alternate {
 
   const Fixed& g_;
   const int bits_;
+  int shift_ = 0;
   Span span_;
   double n_, x_;
   double scale_[kStarts], offset_[kStarts], gain_[kStarts];

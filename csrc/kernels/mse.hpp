@@ -24,8 +24,9 @@ struct Task {
   Range range;
   Choice best; // at first, what the rule makes of the range
   double error;
-  int32_t first_zero_point, sign; // of what was found
-  double scale;
+  int32_t first_zero_point; // that is tried
+  SpanScale found;
+  Choice fast; // what the fast search found, as it is stored
 };
 
 // The fits of several groups, step by step: what one waits for, another can use.
@@ -46,7 +47,8 @@ class Fits {
     if (q_.rule != kOffset && task.range.lo == 0 && task.range.hi == 0) return false;
     Task& t = tasks_[count_++] = task;
     t.error = HUGE_VAL;
-    if (!has_weight(t.group, 0)) t.group.w = nullptr;
+    if (!(q_.rule == kOffset ? has_any_weight(t.group) : has_weight(t.group, 0)))
+      t.group.w = nullptr;
     return true;
   }
 
@@ -112,7 +114,7 @@ class Fits {
     for (int i = 0; i < count_; ++i) searches_[i].choose();
     for (int i = 0; i < count_; ++i) finish(tasks_[i], searches_[i]);
     float nearest[kMostTogether] = {};
-    for (int i = 0; i < count_; ++i) nearest[i] = (float)tasks_[i].scale;
+    for (int i = 0; i < count_; ++i) nearest[i] = (float)tasks_[i].found.scale;
     store(nearest, as_stored(load(nearest), q_.scales));
     for (int i = 0; i < count_; ++i) consider_scale(tasks_[i], (double)nearest[i]);
   }
@@ -136,11 +138,17 @@ class Fits {
 
   void finish(Task& t, const Search& search) {
     SpanScale found = {t.first_zero_point + search.span(), search.scale()};
+    t.fast = choice(found, stored(found.scale, q_.scales));
     if (exact_) found = sweep(t, found.scale);
-    const bool shifted = q_.rule == kAsymmetric;
-    t.scale = found.scale;
-    t.first_zero_point = shifted ? found.span : 0;
-    t.sign = !shifted && found.span == 1 ? -1 : 1;
+    t.found = found;
+  }
+
+  // A scale as it is stored, for a span.
+  Choice choice(const SpanScale& found, double nearest) const {
+    const bool shifted = q_.rule == kAsymmetric, raised = nearest == 0;
+    if (raised) nearest = (double)smallest(q_.scales);
+    const double sign = !shifted && found.span == 1 ? -1 : 1;
+    return {sign * nearest, shifted ? found.span : 0, 0, raised};
   }
 
   // The optimum over both signs, or over all zero-points.
@@ -153,16 +161,16 @@ class Fits {
   }
 
   void consider_scale(Task& t, double nearest) const {
-    const bool raised = nearest == 0;
-    if (raised) nearest = (double)smallest(q_.scales);
-    const double sign = (double)t.sign;
-    const int32_t zero_point = t.first_zero_point;
-    const Choice usual = t.best;
-    consider(t, usual, {sign * nearest, zero_point, 0, raised});
+    const Choice usual = t.best, first = choice(t.found, nearest);
+    consider(t, usual, first);
     if (!exact_) return;
-    const Neighbours next = neighbours(nearest, q_.scales);
-    consider(t, {sign * next.below, zero_point, 0, false},
-             {sign * next.above, zero_point, 0, false});
+    const Neighbours next = neighbours(fabs(first.scale), q_.scales);
+    Choice below = first, above = first;
+    below.scale = copysign(next.below, first.scale),
+    above.scale = copysign(next.above, first.scale);
+    below.raised = above.raised = false;
+    consider(t, below, above);
+    consider(t, t.fast, t.fast);
   }
 
   void fit_offset(Task& t) const {
@@ -251,7 +259,7 @@ void mse_params(const Quantizer* q, const float* x, Block block, const float* w,
       const Range range = {(double)lo[at], (double)hi[at]};
       const Choice usual = usual_choice(*q, range, params, at);
       const Group group = {x + row * block.cols + col, w ? w + col : nullptr, n};
-      if (!fits.add({at, group, range, usual, 0, 0, 0, 0})) count(usual, counts);
+      if (!fits.add({at, group, range, usual, 0, 0, {}, {}})) count(usual, counts);
       if (fits.full()) finish(*q, fits, params, counts);
     }
   finish(*q, fits, params, counts);

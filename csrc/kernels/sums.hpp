@@ -22,6 +22,13 @@ BITMILL_INLINE bool has_weight(const Group& g, float centre) {
   return false;
 }
 
+BITMILL_INLINE bool has_any_weight(const Group& g) {
+  if (!g.w) return true;
+  for (int64_t i = 0; i < g.n; ++i)
+    if (g.w[i] != 0) return true;
+  return false;
+}
+
 // Codes from lo <= 0 to hi >= 0.
 struct Span {
   double lo, hi;

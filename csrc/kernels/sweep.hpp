@@ -26,7 +26,7 @@ struct Best {
   int span = 0;
 };
 
-constexpr int kPoints = 256, kWords = kPoints / 64;
+constexpr int kPoints = 4096, kWords = kPoints / 64;
 
 // What is known at scales in falling order, u = 1 / scale: `gain` is what the best scale for its codes,
 // `fit`, leaves of the sum of w x^2. Vectors may begin at the last.

@@ -10,13 +10,22 @@ from __future__ import annotations
 import numpy as np
 
 from bitmill._dtypes import Array
-from bitmill.reference.search import FULL, Fixed, Lanes, integer_sums
+from bitmill.reference.search import (
+    FULL,
+    LEAST,
+    Fixed,
+    Lanes,
+    deviation,
+    integer_sums,
+    shift_for,
+)
 
 ROUNDS = 6
-MID = tuple(0.5 + 0.0525 * k for k in range(12))
-ENDS = tuple(0.55 + 0.055 * k for k in range(10))
-"""Scales at the start, in units of (max − min) / qmax, whose range has the middle of the
-data in common with it, or the least or the greatest value."""
+MID = (12, 0.5, 1.0775)
+ENDS = (10, 0.55, 1.045)
+"""How many scales at the start, from where to where, in units of (max − min) / qmax, have a range
+with the middle of the data, or with the least or the greatest value. Long tails need smaller ones:
+the least is at most that of `search.LEAST`."""
 
 
 def search_offset(group: Fixed, qmax: int) -> tuple[float, float]:
@@ -28,7 +37,7 @@ def search_offset(group: Fixed, qmax: int) -> tuple[float, float]:
     middle = 1 << bits - 1
     scale, offset = _starts(group, qmax, middle)
     lo = np.full(len(scale), -middle)
-    shift = 15 - bits
+    shift = min(15 - bits, shift_for(float(FULL) * group.unit / float(scale.min())))
     n = float(len(group.x) if group.w is None else group.w.sum())
     x = float(group.wx.sum())
     best = np.zeros(len(scale))
@@ -54,12 +63,16 @@ def _starts(group: Fixed, qmax: int, middle: int) -> tuple[Array, Array]:
     """Scales and offsets, the latter as those of the middle code."""
     half = 32767 * group.unit
     widest = 2 * half / qmax
-    scale = widest * np.array(MID + ENDS + ENDS)
-    mid, low, high = np.split(scale, [len(MID), len(MID) + len(ENDS)])
-    offset = np.concatenate(
-        [(middle - 0.5 * qmax) * mid, middle * low - half, half - (qmax - middle) * high]
-    )
-    return scale, offset
+    low = LEAST[qmax.bit_length()] * deviation(group, about_mean=True) / widest
+
+    def scales(count: int, least: float, most: float) -> Array:
+        least = min(least, low)
+        made: Array = widest * (least + (most - least) / (count - 1) * np.arange(count))
+        return made
+
+    mid, end = scales(*MID), scales(*ENDS)
+    offset = [(middle - 0.5 * qmax) * mid, middle * end - half, half - (qmax - middle) * end]
+    return np.concatenate([mid, end, end]), np.concatenate(offset)
 
 
 def _multipliers(unit: float, scale: Array, offset: Array, shift: int) -> tuple[Array, Array]:

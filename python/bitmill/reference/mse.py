@@ -17,7 +17,7 @@ from bitmill.reference.ranges import minmax
 from bitmill.reference.search import Fixed, search_scale
 from bitmill.reference.stored import neighbours, smallest, stored
 from bitmill.reference.sums import Values, code_sums, codes, error, in_lanes
-from bitmill.reference.sweep import Span, exact_scale
+from bitmill.reference.sweep import Found, Span, exact_scale
 
 
 class Choice(NamedTuple):
@@ -43,15 +43,17 @@ def mse_params(
 ) -> AffineParams:
     """Parameters that minimize Σw·(x − x̂)² over each group of `x` [R, C], finite: [R, groups].
 
-    w is `importance`, float32 from 0 to 1, [C] or [R, C] (None, or zero for all of a group: 1). Of
-    the rule only the kind counts: with "absmax" and "full_range" the scale is positive, with
-    "signed_max" of either sign; "asymmetric" has a zero-point, of which, if `exact`, all are tried,
-    else the one of the range and its neighbours; "offset" has a real offset.
+    w is `importance`, float32, 0 or from 2^−24 to 1, [C] or [R, C]; None, or for all of a group 0
+    (without an offset: wherever x is not 0), is 1. Of the rule only the kind counts: with "absmax"
+    and "full_range" the scale is positive, with "signed_max" of either sign; "asymmetric" has a
+    zero-point, of which, if `exact`, all are tried, else the one of the range and its neighbours;
+    "offset" has a real offset.
 
     If `exact`, the scale is the optimum over all reals (`sweep`), else the best of some 50 fitted
     anew (`search`); offsets are found by alternating fits from 32 starts (`alternate`). Of that
-    scale as it is stored and, if `exact`, of its two neighbours the best is taken, and no group
-    is worse than by `affine_params`, whose result it keeps where nothing is better.
+    scale as it is stored and, if `exact`, of its two neighbours and of the other search's scale the
+    best is taken, and no group is worse than by `affine_params`, whose result it keeps where
+    nothing is better.
     """
     x, importance, size = _arguments.mse_params(x, importance, qmin, qmax, rule, scales, group_size)
     grid = Grid(qmin, qmax, rule, scales)
@@ -88,7 +90,7 @@ def _choice(x: Array, base: AffineParams, at: tuple[slice, slice], grid: Grid) -
 
 def _fit(x: Array, weights: Array | None, usual: Choice, grid: Grid, exact: bool) -> Choice:
     """The best choice for one group."""
-    if weights is not None and not (weights * x).any():
+    if weights is not None and not (weights if grid.rule == "offset" else weights * x).any():
         weights = None
     bits = (grid.qmax - grid.qmin).bit_length()
     tried = [usual]
@@ -120,18 +122,24 @@ def _scale_choices(
         Span(grid.qmin - z, grid.qmax - z) if sign > 0 else Span(-grid.qmax, -grid.qmin)
         for z, sign in zip(zero_points, signs, strict=True)
     ]
-    if exact:
-        found = exact_scale(Values.of(x, weights), spans)
-    else:
-        limits, about_mean = Range(x.min(), x.max()), grid.rule == "asymmetric"
-        found = search_scale(Fixed.of(x, weights), limits, spans, bits, about_mean=about_mean)
-    sign, zero_point = signs[found.span], zero_points[found.span]
-    nearest = stored(found.scale, grid.scales)
-    raised = nearest == 0
-    scales = [smallest(grid.scales) if raised else nearest]
-    if exact:
-        scales += neighbours(scales[0], grid.scales)
-    return [Choice(sign * s, zero_point, 0.0, raised and s == scales[0]) for s in scales]
+
+    def choices(found: Found, *, near: bool) -> list[Choice]:
+        sign, zero_point = signs[found.span], zero_points[found.span]
+        nearest = stored(found.scale, grid.scales)
+        first = nearest or smallest(grid.scales)
+        others = neighbours(first, grid.scales) if near else []
+        found_ = [Choice(sign * s, zero_point) for s in [first, *others]]
+        return [found_[0]._replace(raised=nearest == 0), *found_[1:]]
+
+    limits, about_mean = Range(x.min(), x.max()), grid.rule == "asymmetric"
+    few = [i for i, z in enumerate(zero_points) if abs(z - usual.zero_point) <= 1]
+    tried = [spans[i] for i in few]
+    fast = search_scale(Fixed.of(x, weights), limits, tried, bits, about_mean=about_mean)
+    fast = fast._replace(span=few[fast.span])
+    if not exact:
+        return choices(fast, near=False)
+    best = exact_scale(Values.of(x, weights), spans)
+    return choices(best, near=True) + choices(fast, near=False)
 
 
 def _variants(usual: Choice, grid: Grid, exact: bool) -> tuple[list[int], list[int]]:

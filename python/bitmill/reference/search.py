@@ -114,11 +114,11 @@ def search_scale(
 
     `limits` are the least and the greatest value of the group.
     """
-    low = LEAST[bits] * _deviation(group, about_mean)
+    low = LEAST[bits] * deviation(group, about_mean=about_mean)
     stride = _stride(len(spans), bits)
     ladders = [_ladder(limits, span, low, stride) for span in spans]
     full = float(FULL) * group.unit
-    shift = min(_shift(full / a.scale * float(a.rungs[-1]) / a.step) for a in ladders)
+    shift = min(shift_for(full / a.scale * float(a.rungs[-1]) / a.step) for a in ladders)
     times = np.concatenate([_times(group.unit, a.scale, shift) * a.rungs for a in ladders])
     index = [i for i in range(len(spans)) for _ in range(LADDER // stride)]
     gain, best, first = _best(group, times, [spans[i] for i in index], shift, bits)
@@ -136,7 +136,7 @@ def _stride(spans: int, bits: int) -> int:
     return (2 if bits <= 4 else 1) * spans
 
 
-def _deviation(group: Fixed, about_mean: bool) -> float:
+def deviation(group: Fixed, *, about_mean: bool) -> float:
     """The standard deviation, or the root of the mean square, to 12 bits."""
     x = group.x * (1 << 11) + (1 << 14) >> 15
     n = len(x)
@@ -161,7 +161,7 @@ def _ladder(limits: Range, span: Span, low: float, stride: int) -> Ladder:
     return Ladder(scale, np.array(rungs[::stride], np.float32), factor)
 
 
-def _shift(quotient: float) -> int:
+def shift_for(quotient: float) -> int:
     """Bits behind the point that 16 bits have left for the largest quotient x/scale."""
     return int(np.clip(15 - np.frexp(quotient)[1], 0, 14))
 

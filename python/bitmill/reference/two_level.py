@@ -126,7 +126,7 @@ def _step(values: Array, top: int, scales: str) -> tuple[Step, bool]:
 
 
 def _values(x: Array, weights: Array | None) -> Values:
-    if weights is not None and not (weights * x).any():
+    if weights is not None and not weights.any():
         weights = None
     return Values.of(x, weights)
 

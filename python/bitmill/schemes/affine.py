@@ -229,10 +229,7 @@ class Affine:
             seen = seen or ranges(x, view, num_threads=num_threads)
         stored = self._store(x, params[:3], seen, importance, num_threads)
         scale, zero_point, offset = self.params(stored, x.shape)
-        divisor = _divisor(seen, scale) if self.offset and seen is not None else scale
-        if isinstance(self.scales, Scales):
-            divisor = np.where(scale == 0, np.float32(np.inf), divisor)
-        given = each_param(view.spread, (divisor, zero_point, offset))
+        given = each_param(view.spread, (self._divisor(seen, scale), zero_point, offset))
         qmin, qmax = self.code_range
         options: dict[str, Any] = {"qmin": qmin, "qmax": qmax, "num_threads": num_threads}
         if view.whole_rows:
@@ -332,11 +329,10 @@ class Affine:
         if fitted and self._is_plain and counts.is_plain(params[0], self.grid):
             return {}
         seen = seen or ranges(x, view, num_threads=num_threads)
-        divided_by = (_divisor(seen, params[0]) if self.offset else params[0], *params[1:])
+        divided_by = (self._divisor(seen, params[0]), *params[1:])
         clipped = 0
         if counts.may_clip(seen, divided_by, self.code_range):
-            codes = self.codes(arrays, x.shape, num_threads=num_threads)
-            clipped = counts.clipped(x, codes, divided_by, view, self.code_range)
+            clipped = counts.clipped(x, divided_by, view, self.code_range)
         if not is_first:
             return {"clipped": clipped}
         return {
@@ -344,6 +340,14 @@ class Affine:
             "clipped": clipped,
             "negative_scales": int(np.count_nonzero(params[0] < 0)),
         }
+
+    def _divisor(self, seen: Range | None, scale: Array) -> Array:
+        """What values less an offset are divided by: the scale, or infinity for codes 0."""
+        if self.offset and seen is not None:
+            scale = _divisor(seen, scale)
+        if isinstance(self.scales, Scales):
+            scale = np.where(scale == 0, np.float32(np.inf), scale)
+        return scale
 
     def _check_importance(self) -> None:
         if not self._clip.takes_importance:

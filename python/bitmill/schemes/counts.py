@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
 from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import Params, Range, each_param
+from bitmill._sizes import zero_point_dtype
 from bitmill.grid import CodeRange, Grid, View
 
 _LEAST_NORMAL = {"float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
-_CHUNK = 1 << 16  # values whose codes are compared at a time: each may take 60 bytes meanwhile
+_CHUNK = 1 << 20  # values whose codes are compared at a time
 
 
 def is_plain(scale: Array, grid: Grid) -> bool:
@@ -39,19 +40,27 @@ def may_clip(seen: Range, params: Params, limits: CodeRange) -> bool:
     return bool(_beyond(seen.min, params, limits).any() or _beyond(seen.max, params, limits).any())
 
 
-def clipped(x: Array, codes: Array, params: Params, view: View, limits: CodeRange) -> int:
+def clipped(x: Array, params: Params, view: View, limits: CodeRange) -> int:
     """Values of `x` whose code would lie beyond the least or greatest one, were it not clamped.
 
-    Only those at the ends can be.
+    They are those that a code more at either end would be given to.
     """
-    values, found = x.reshape(-1), codes.reshape(-1)
-    flat = each_param(lambda p: view.spread(p).reshape(-1), params)
+    least, most = limits.qmin - 1, limits.qmax + 1
+    matrix, spread = x.reshape(view.matrix), each_param(view.spread, params)
+    if spread[1] is not None:
+        spread = (spread[0], spread[1].astype(zero_point_dtype(most)), None)
+    step = max(1, _CHUNK // max(1, view.matrix[1]))
     count = 0
-    for start in range(0, found.size, _CHUNK):
-        part = found[start : start + _CHUNK]
-        at = start + np.flatnonzero((part == limits.qmin) | (part == limits.qmax))
-        own = each_param(partial(np.take, indices=view.param_of(at)), flat)
-        count += int(np.count_nonzero(_beyond(kernels.to_float32(values[at]), own, limits)))
+    for start in range(0, view.matrix[0], step):
+        part = matrix[start : start + step]
+        if view.columns:
+            codes = kernels.column_encode(part, *spread, qmin=least, qmax=most)
+        else:
+            own = each_param(itemgetter(slice(start, start + step)), spread)
+            codes = kernels.affine_encode(
+                part, *own, qmin=least, qmax=most, group_size=view.group_size
+            )
+        count += int(np.count_nonzero(codes == least)) + int(np.count_nonzero(codes == most))
     return count
 
 
