@@ -21,6 +21,8 @@
   VERB(equal_i32, equal(i, j))                                                                     \
   VERB(select_i32, select(sign_mask(i), i, j))                                                     \
   VERB(sign_bits, (int32_t)sign_bits(i))                                                           \
+  VERB(equal_bits, (int32_t)equal_bits(first_f64(i), first_f64(j)))                                \
+  VERB(add_dot_i16, add_dot_i16(i, bytes_of(i), bytes_of(j)))                                      \
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \

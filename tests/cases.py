@@ -227,6 +227,10 @@ def mse_params(rng: np.random.Generator) -> Iterator[Case]:
         options["exact"] = short and options["qmax"] - options["qmin"] <= few and i % 3 > 0
         importance = _importance(rng, x, i)
         yield f"{name} {options}", (x, importance), options
+    one_bit = {"qmin": 0, "qmax": 1, "rule": "asymmetric", "scales": "float32", "exact": True}
+    weights = [0.41492018, 0.81538916, 0.9912778, 0.762701, 0.7888352, 0.84927714, 0.07394586]
+    x = np.array([[2, 3, 3, 0, 3, 2, 0]], np.float32)
+    yield "a guess below 0", (x, np.array(weights, np.float32)), one_bit
 
     tiny = np.full((1, 5), -1e-30, np.float32)
     for exact in (False, True):

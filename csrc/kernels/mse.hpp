@@ -113,6 +113,7 @@ class Fits {
     for (int i = 0; i < count_; ++i) searches_[i].sum_around();
     for (int i = 0; i < count_; ++i) searches_[i].choose();
     for (int i = 0; i < count_; ++i) finish(tasks_[i], searches_[i]);
+    static_assert(kMostTogether == 16, "what a vector holds");
     float nearest[kMostTogether] = {};
     for (int i = 0; i < count_; ++i) nearest[i] = (float)tasks_[i].found.scale;
     store(nearest, as_stored(load(nearest), q_.scales));

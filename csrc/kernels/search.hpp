@@ -32,16 +32,19 @@ constexpr int kStepCount = sizeof kSteps / sizeof *kSteps;
 // The places of every ladder, all of them or every second (1) or fourth (2), and those around a place.
 struct Rungs {
   float at[3][kStepCount][kLadder] = {}, zoom[3][kStepCount][kZoom] = {};
-  double step[3][kStepCount] = {};
+  double ratio[kStepCount] = {}, step[3][kStepCount] = {},
+         largest[3][kStepCount] = {}; // the last place over the step
 
   constexpr Rungs() {
     for (int k = 0; k < kStepCount; ++k) {
       double rung = 1, factor = kSteps[k].step;
+      ratio[k] = kSteps[k].ratio;
       for (int i = 0; i < kLadder; ++i, rung /= kSteps[k].step)
         for (int s = 0; s < 3; ++s)
           if (i % (1 << s) == 0) at[s][k][i >> s] = (float)rung;
       for (int s = 0; s < 3; ++s, factor *= factor) {
         step[s][k] = factor;
+        largest[s][k] = (double)at[s][k][(kLadder >> s) - 1] / factor;
         for (int j = 0; j < kZoom; ++j)
           zoom[s][k][j] = (float)(factor + (1 / factor - factor) * ((double)(j + 1) / (kZoom + 1)));
       }
@@ -161,6 +164,9 @@ BITMILL_INLINE int shift_for(double quotient) {
   const int exponent = (int)(bits >> 52) - 1022; // quotient < 2^exponent
   return exponent > 15 ? 0 : exponent < 1 ? 14 : 15 - exponent;
 }
+BITMILL_SELDOM int shift_for(double unit, double scale, double last, double step) {
+  return shift_for(32767.0 * unit / scale * last / step);
+}
 
 // The standard deviation, or the root of the mean square, to 12 bits.
 BITMILL_INLINE double deviation_of(const Fixed& g, bool about_mean) {
@@ -255,24 +261,41 @@ class Search {
   int vectors() const { return each() * count_ / 16; }
 
   void set_ladders(Range limits, double low) {
-    double scales[kMostSpans];
-    const double full = 32767.0 * g_.unit;
+    double units[kMostSpans]; // in scales
     shift_ = 14;
     for (int s = 0; s < count_; ++s) {
-      scales[s] = kMostScale * unclipped_scale(limits, spans_[s]);
-      int row = 0;
-      for (int k = 0; k < kStepCount - 1; ++k) row += low * kSteps[k].ratio < scales[s];
-      rows_[s] = row;
-      const double last = (double)kRungs.at[level_][row][each() - 1];
-      const int shift = shift_for(full / scales[s] * last / kRungs.step[level_][row]);
+      const double scale = kMostScale * unclipped_scale(limits, spans_[s]);
+      const int row = row_for(low, scale);
+      rows_[s] = row, units[s] = g_.unit / scale;
+      const int shift = shift_of(scale, units[s], row);
       shift_ = shift < shift_ ? shift : shift_;
     }
+    const double one = (double)(1 << (15 + shift_));
     for (int s = 0; s < count_; ++s) {
-      const float lowest = (float)((double)(1 << (15 + shift_)) * g_.unit / scales[s]);
+      const float lowest =
+          (float)(one * units[s]); // as of the quotient of both: a power of 2 rounds nothing
       const float* rungs = kRungs.at[level_][rows_[s]];
       for (int i = 0; i < each(); i += 16) // the next span's overwrite what is behind these
         store(times_ + s * each() + i, mul(splat(lowest), load(rungs + i)));
     }
+  }
+
+  // The first row whose ratio is large enough, or the last one.
+  static int row_for(double low, double scale) {
+    static_assert(kStepCount == 10, "eight ratios and one");
+    const f64x8 one = splat_f64(1), ratios = read_f64(kRungs.ratio);
+    const f64x8 small = greater(splat_f64(scale), mul(splat_f64(low), ratios), one, splat_f64(0));
+    const uint32_t last = low * kSteps[8].ratio < scale;
+    return lowest_bit(~(equal_bits(small, one) | last << 8));
+  }
+
+  // Divisions take long, and only the power of 2 counts: a product tells it but where it is near one.
+  int shift_of(double scale, double unit, int row) const {
+    const double last = (double)kRungs.at[level_][row][each() - 1];
+    const double quotient = 32767.0 * unit * kRungs.largest[level_][row];
+    const int shift = shift_for(quotient * (1 - 1e-9));
+    if (shift == shift_for(quotient * (1 + 1e-9))) return shift;
+    return shift_for(g_.unit, scale, last, kRungs.step[level_][row]);
   }
 
   // The codes of 16 candidates of the ladders, which may be of one span, or eight of each of two.

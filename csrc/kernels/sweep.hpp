@@ -12,7 +12,7 @@
 //   e(s) >= Q(s) - s (s - a) early,
 // and likewise from b downwards. Cells between scales are halved, and dropped where this bound is above the
 // least error found, until few breakpoints are left; these are tried. The slack falls with the square of
-// the width, so that some 50 scales are tried in all, of whatever number there is.
+// the width, so that some 50 scales are tried in all at 4 bits, of whatever length.
 #pragma once
 #include "sums.hpp"
 #include <math.h>
