@@ -40,6 +40,8 @@ from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerSche
 from bitmill.schemes import Affine
 
 _DEFAULT = "W4A16"
+_MOST_CLIPPED = 6
+"""Bits up to which codes are so few that least squared error is worth its time."""
 
 _DESCRIPTION = """\
 Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors
@@ -127,7 +129,13 @@ def _add_scheme(group: Any) -> None:
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
-    add("--clip", type=clip, metavar="NAME", help="how ranges are chosen (default: minmax)")
+    add(
+        "--clip",
+        type=clip,
+        metavar="NAME",
+        help="how ranges are chosen: minmax, mse, mse-exact, percentile:99.9, aciq, meanstd:3 or "
+        "entropy (default: mse, of least squared error, for 2 to 6 bits; minmax for 7 and 8)",
+    )
     add(
         "--scale-rule",
         choices=("absmax", "full_range", "signed_max"),
@@ -235,6 +243,8 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
     try:
         layer = _base(args)
         assert isinstance(layer.weights, Affine)
+        if layer.weights.bits <= _MOST_CLIPPED:
+            changes.setdefault("clip", "mse")
         if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
             parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
         weights = replace(layer.weights, **changes)
