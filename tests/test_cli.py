@@ -190,10 +190,10 @@ def test_table_names_each_quantized_tensor_and_the_totals(
     scheme = bm.Affine(4, group_size=128, clip="mse", scales="bfloat16")
     lost = bm.metrics(x, bm.quantize(x, scheme))
     (row,) = (row for row in rows if "q_proj" in row)
-    name, size, shape, largest, *scheme, bits, sqnr = row.split()
+    name, size, shape, largest, *described, bits, sqnr = row.split()
     assert (name, shape) == ("model.layers.0.self_attn.q_proj.weight", "256x256")
     assert (size, largest) == ("33,808", f"{lost.max_abs:.3g}")
-    assert " ".join(scheme) == scheme.describe()
+    assert " ".join(described) == scheme.describe()
     assert (bits, sqnr) == ("4.127", f"{lost.sqnr_db:.2f}")
     assert len(rows) == 3
     assert "kept unchanged: 1 tensor, 32.8 kB (lm_head)" in out

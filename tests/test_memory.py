@@ -158,13 +158,14 @@ def test_too_little_memory_is_an_error_before_anything_is_written(
     with pytest.raises(CheckpointError) as error:
         bm.quantize_checkpoint(src, dst, plan, max_memory=costs[name] - 1)
     assert str(error.value) == message
-    assert run("quantize", src, dst, "--max-memory", costs[name] - 1) == 1
+    minmax = ("--clip", "minmax")
+    assert run("quantize", src, dst, *minmax, "--max-memory", costs[name] - 1) == 1
     assert capsys.readouterr().err == (
         f"bitmill: {message.replace('max_memory=', '--max-memory ')}\n"
     )
     assert not dst.exists()
     bm.quantize_checkpoint(src, dst, plan, max_memory=costs[name])
-    assert run("quantize", src, tmp_path / "cli", "--max-memory", costs[name]) == 0
+    assert run("quantize", src, tmp_path / "cli", *minmax, "--max-memory", costs[name]) == 0
     assert contents(dst) == contents(tmp_path / "cli")
 
 
@@ -248,7 +249,7 @@ def test_option_that_is_no_size_is_wrong_usage(
 def test_files_of_weights_are_no_larger_than_asked(
     src: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: str
 ) -> None:
-    dst, option = tmp_path / "dst", ("--max-shard-size", limit)
+    dst, option = tmp_path / "dst", ("--clip", "minmax", "--max-shard-size", limit)
     dry = parsed(printed(capsys, "quantize", src, "--dry-run", "--json", *option))
     lines = printed(capsys, "quantize", src, "--dry-run", *option)
     printed(capsys, "quantize", src, dst, *option)
