@@ -100,6 +100,13 @@ def add_parser(commands: Any) -> None:
         help="largest file of weights (default: 5GB; a tensor that is larger has its own)",
     )
     add(
+        "--importance",
+        type=path,
+        metavar="FILE",
+        help="weigh errors by the columns of a weight: .npz or .safetensors with one number per "
+        "column for each, or an imatrix GGUF of llama.cpp (pip install 'bitmill[gguf]')",
+    )
+    add(
         "--on-nonfinite",
         default="error",
         choices=ON_NONFINITE,
@@ -217,6 +224,7 @@ def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
             max_shard_size=args.max_shard_size,
             num_threads=num_threads if executor is None or args.threads else None,
             executor=executor,
+            importance=args.importance,
             progress=display,
             overwrite=args.overwrite,
             on_nonfinite=args.on_nonfinite,
@@ -290,7 +298,7 @@ _SCHEME = (
     "activations",
     "format",
 )
-_RUN = ("overwrite", "max_memory", "on_nonfinite", "profile", "dask")
+_RUN = ("overwrite", "max_memory", "on_nonfinite", "importance", "profile", "dask")
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 
 

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""Files of importances: NumPy's .npz, safetensors, and the importance matrices of llama.cpp.
+
+Whatever they are, `read` gives one number for each column of a weight. Nothing is unpickled, and
+nothing is allocated for a length that was not asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bitmill._dtypes import FLOATS, Array
+from bitmill.checkpoint.data import read_bytes, read_tensor
+from bitmill.checkpoint.errors import CheckpointError, shown
+from bitmill.checkpoint.gguf import MAGIC, GGUFTensor, read_gguf
+from bitmill.checkpoint.header import read_header
+from bitmill.checkpoint.paths import Stamp, failing_at, regular_file
+
+_ZIP = b"PK"
+_MEMBER = ".npy"
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+_BROKEN = (
+    *(ValueError, EOFError, KeyError, RuntimeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What `zipfile` and the reader of .npy headers raise for files that are not what they should be:
+RuntimeError for encryption, and what it does not know."""
+
+
+class ImportanceFile(Protocol):
+    """A file that holds importances under keys."""
+
+    @property
+    def keys(self) -> Collection[str]:
+        """What there is."""
+
+    def count(self, key: str) -> int:
+        """How many matrices the entry tells of: those of experts."""
+
+    def read(self, key: str, columns: int, matrix: int | None) -> Array:
+        """One number per column: of one matrix, or of all together. ValueError says what is wrong
+        with the entry, OSError what the system could not do."""
+
+
+@lru_cache(maxsize=2)
+def open_importance(path: Path, stamp: Stamp) -> ImportanceFile:
+    """The file at `path`, by its first bytes. CheckpointError if it is none, or not the one that
+    has the stamp."""
+    with failing_at(path), open(regular_file(path), "rb") as file:
+        if stamp.has_changed(os.fstat(file.fileno())):
+            raise CheckpointError(f"{path}: has changed while it was used; start again")
+        first = file.read(len(MAGIC))
+    if first.startswith(_ZIP):
+        return _Npz(path)
+    return Imatrix(path) if first == MAGIC else _Safetensors(path)
+
+
+class _Npz:
+    """Arrays as `np.savez` writes them, compressed or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with failing_at(path), zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except _BROKEN as error:
+            raise CheckpointError(f"{path}: not the .npz file it should be: {error}") from None
+        self.keys = frozenset(n.removesuffix(_MEMBER) for n in names if n.endswith(_MEMBER))
+
+    def count(self, key: str) -> int:
+        return 1
+
+    def read(self, key: str, columns: int, matrix: int | None) -> Array:
+        try:
+            with (
+                failing_at(self.path),
+                zipfile.ZipFile(self.path) as archive,
+                archive.open(key + _MEMBER) as member,
+            ):
+                if archive.getinfo(key + _MEMBER).compress_type not in _COMPRESSIONS:
+                    raise ValueError("is compressed in a way that NumPy does not use")
+                version = np.lib.format.read_magic(member)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                elif version == (2, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+                else:
+                    raise ValueError(f"is of version {version} of .npy")
+                _check(shape, dtype.name, columns)
+                data = member.read(columns * dtype.itemsize)
+                return np.frombuffer(data, dtype, columns)
+        except _BROKEN as error:
+            raise ValueError(str(error)) from None
+
+
+class _Safetensors:
+    """Tensors of safetensors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensors = read_header(path).tensors
+        self.keys = self._tensors.keys()
+
+    def count(self, key: str) -> int:
+        return 1
+
+    def read(self, key: str, columns: int, matrix: int | None) -> Array:
+        info = self._tensors[key]
+        _check(info.shape, info.numpy or info.dtype, columns)
+        return read_tensor(self.path, info)
+
+
+class Imatrix:
+    """The GGUF file of llama.cpp's imatrix: Σx² of each input, and how many there were.
+
+    Of layers with experts it holds a row for each: `<name>.in_sum2` [experts, columns] and
+    `<name>.counts` [experts, 1].
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header = read_gguf(path)
+        tensors = {tensor.name: tensor for tensor in header.tensors}
+        self._start = header.start
+        self._tensors: Mapping[str, tuple[GGUFTensor, GGUFTensor]] = {
+            name.removesuffix(_SUMS): (sums, self._counts_of(name.removesuffix(_SUMS), tensors))
+            for name, sums in tensors.items()
+            if name.endswith(_SUMS)
+        }
+        self.keys = self._tensors.keys()
+        if not self.keys:
+            raise CheckpointError(
+                f"{path}: a GGUF file without tensors called *{_SUMS}: no importance matrix "
+                "(llama-imatrix -o imatrix.gguf)"
+            )
+
+    def count(self, key: str) -> int:
+        return math.prod(self._tensors[key][1].shape)
+
+    def read(self, key: str, columns: int, matrix: int | None) -> Array:
+        """Σx² over the number of inputs; 1 everywhere if there were none, as in llama.cpp."""
+        sums, counts = self._tensors[key]
+        number = self.count(key)
+        for tensor in (sums, counts):
+            if tensor.type != "F32":
+                raise ValueError(f"{tensor.name!r} has type {tensor.type}; wanted F32")
+        wanted = (number, columns) if number != 1 else (columns,)
+        if sums.shape != wanted and (number != 1 or sums.shape != (1, columns)):
+            raise ValueError(f"has shape {sums.shape}; wanted {wanted}: one number per column")
+        if matrix is not None and matrix >= number:
+            raise ValueError(f"is of {number} experts; this is number {matrix}, counted from 0")
+        first, rows = (0, number) if matrix is None else (matrix, 1)
+        x2 = self._floats(sums, first * columns, rows * columns).reshape(rows, columns)
+        seen = self._floats(counts, first, rows)
+        if not (np.isfinite(seen).all() and (seen >= 0).all()):
+            raise ValueError(f"{counts.name!r} holds {shown(seen.tolist())}; wanted counts")
+        total = seen.sum()
+        if total == 0:
+            return np.ones(columns)
+        mean: Array = x2.sum(axis=0) / total
+        return mean
+
+    def _floats(self, tensor: GGUFTensor, begin: int, count: int) -> Array:
+        """Elements of a tensor, in its order."""
+        data = read_bytes(self.path, self._start + tensor.offset + 4 * begin, 4 * count)
+        return data.view("<f4").astype(np.float64)
+
+    def _counts_of(self, name: str, tensors: Mapping[str, GGUFTensor]) -> GGUFTensor:
+        if name + _COUNTS not in tensors:
+            raise CheckpointError(
+                f"{self.path}: tensor {shown(name + _SUMS)} is there without {name + _COUNTS!r}"
+            )
+        return tensors[name + _COUNTS]
+
+
+def _check(shape: tuple[int, ...], dtype: str, columns: int) -> None:
+    if shape != (columns,):
+        raise ValueError(f"has shape {shape}; wanted {(columns,)}: one number per column")
+    if dtype not in FLOATS:
+        raise ValueError(f"has dtype {dtype}; wanted one of: {', '.join(FLOATS)}")
