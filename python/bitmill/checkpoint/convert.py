@@ -51,15 +51,15 @@ def quantize_checkpoint(
     The target is a compressed-tensors checkpoint, or one of bitmill's own if the plan says so: with
     every tensor that the plan keeps unchanged, a `config.json` with the `quantization_config`,
     copies of all other files but weights of other kinds, the report in `bitmill_report.json`, and
-    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan and
-    the version of bitmill alone.
+    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan,
+    the importance and the version of bitmill alone.
 
     Files get their names when all of them are complete and on the disk. Until then they lie in
     `dst/.bitmill`, where a run that was killed, or failed, has left what it had done: the same call
-    goes on from there, and gives the bytes of an unbroken run. Where the source, the plan or the
-    version has changed since, tensors that are not affected are reused, the others are not. If
-    `dst` is finished and just what this call would make of this source, nothing is done but to
-    compare (the report says `unchanged`).
+    goes on from there, and gives the bytes of an unbroken run. Where the source, the plan, the
+    importance or the version has changed since, tensors that are not affected are reused, the
+    others are not. If `dst` is finished and just what this call would make of this source, nothing
+    is done but to compare (the report says `unchanged`).
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -30,11 +31,10 @@ _MEMBER = ".npy"
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 _BROKEN = (
-    *(ValueError, EOFError, KeyError, RuntimeError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(ValueError, EOFError, KeyError, RuntimeError, OverflowError),  # Runtime: encryption
+    *(zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError),
 )
-"""What `zipfile` and the reader of .npy headers raise for files that are not what they should be:
-RuntimeError for encryption, and what it does not know."""
+"""What `zipfile` and the reader of .npy headers raise for what is not as it should be."""
 
 
 class ImportanceFile(Protocol):
