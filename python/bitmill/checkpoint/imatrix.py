@@ -23,8 +23,8 @@ _ARCHITECTURES = {
 }
 """By `model_type`, where the names differ by more than _, - and the `_text` of a part."""
 
-_LAYER = re.compile(r"(^|\.)(\d+)\.")
-_EXPERT = re.compile(r"\.experts\.(\d+)\.")
+_LAYER = re.compile(r"(^|\.)([0-9]+)\.")
+_EXPERT = re.compile(r"\.experts\.([0-9]{1,9})\.")
 
 
 class Named(NamedTuple):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import tokenize
+import re
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -28,13 +28,19 @@ from bitmill.checkpoint.paths import Stamp, failing_at, regular_file
 
 _ZIP = b"PK"
 _MEMBER = ".npy"
+_NPY = b"\x93NUMPY\1\0"
+_NPY_HEADER = re.compile(
+    r"\{'descr': '(?P<kind>[^']+)', 'fortran_order': (True|False), "
+    r"'shape': \((?P<shape>[\d, ]*)\),? ?\}\s*"
+)
+_NPY_FLOATS = {f"{order}f{size}": f"float{8 * size}" for order in "<>" for size in (2, 4, 8)}
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 _BROKEN = (
-    *(ValueError, EOFError, KeyError, RuntimeError, OverflowError),  # Runtime: encryption
-    *(zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError),
+    *(ValueError, EOFError, KeyError, RuntimeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
 )
-"""What `zipfile` and the reader of .npy headers raise for what is not as it should be."""
+"""What `zipfile` raises for what is not as it should be, or encrypted."""
 
 
 class ImportanceFile(Protocol):
@@ -89,16 +95,12 @@ class _Npz:
             ):
                 if archive.getinfo(key + _MEMBER).compress_type not in _COMPRESSIONS:
                     raise ValueError("is compressed in a way that NumPy does not use")
-                version = np.lib.format.read_magic(member)
-                if version == (1, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-                elif version == (2, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-                else:
-                    raise ValueError(f"is of version {version} of .npy")
-                _check(shape, dtype.name, columns)
-                data = member.read(columns * dtype.itemsize)
-                return np.frombuffer(data, dtype, columns)
+                shape, kind = _npy_header(member)
+                _check(shape, _NPY_FLOATS.get(kind, kind), columns)
+                data = member.read(columns * int(kind[-1]))
+                if len(data) < columns * int(kind[-1]):
+                    raise ValueError(f"ends after {len(data)} bytes")
+                return np.frombuffer(data, kind)
         except _BROKEN as error:
             raise ValueError(str(error)) from None
 
@@ -181,6 +183,20 @@ class Imatrix:
                 f"{self.path}: tensor {shown(name + _SUMS)} is there without {name + _COUNTS!r}"
             )
         return tensors[name + _COUNTS]
+
+
+def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], str]:
+    """Shape and type of an array, as NumPy writes them; its own reader evaluates expressions, and
+    allocates what a header says of its length."""
+    start = member.read(len(_NPY) + 2)
+    if not start.startswith(_NPY):
+        raise ValueError("is no array in version 1.0 of .npy")
+    text = member.read(int.from_bytes(start[len(_NPY) :], "little"))
+    found = _NPY_HEADER.fullmatch(text.decode("latin-1"))
+    if found is None:
+        raise ValueError(f"has the header {shown(text)}; wanted one array of floats")
+    sizes = (size.strip() for size in found["shape"].split(","))
+    return tuple(int(size) for size in sizes if size), found["kind"]
 
 
 def _check(shape: tuple[int, ...], dtype: str, columns: int) -> None:
