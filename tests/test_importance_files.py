@@ -341,6 +341,23 @@ def test_broken_members_are_clear_errors(
     assert message in refused(src, tmp_path / "i.npz")
 
 
+@pytest.mark.filterwarnings("error")
+def test_signalling_nan_is_a_clear_error(src: Path, tmp_path: Path) -> None:
+    vectors = importances()
+    vectors[Q_PROJ].view(np.uint32)[3] = 0x7F800001
+    assert "importance.flat[3] is nan" in refused(src, npz(tmp_path / "i.npz", vectors))
+    sums = {BLOCK[name]: (v, [1]) for name, v in vectors.items()}
+    assert "importance.flat[3] is nan" in refused(src, imatrix(tmp_path / "i.gguf", sums))
+
+
+def test_member_that_begins_before_the_file_is_a_clear_error(src: Path, tmp_path: Path) -> None:
+    path = npz(tmp_path / "i.npz", importances())
+    data = bytearray(path.read_bytes())
+    data[-6:-2] = (int.from_bytes(data[-6:-2], "little") + 999).to_bytes(4, "little")
+    path.write_bytes(data)  # the directory is said to begin later: zipfile moves all by as much
+    refused(src, path)
+
+
 def test_broken_files_are_clear_errors(src: Path, tmp_path: Path) -> None:
     path = tmp_path / "i.npz"
     whole = npz(path, importances()).read_bytes()

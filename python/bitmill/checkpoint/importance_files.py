@@ -91,10 +91,8 @@ class _Npz:
             with (
                 failing_at(self.path),
                 zipfile.ZipFile(self.path) as archive,
-                archive.open(key + _MEMBER) as member,
+                archive.open(_usable(archive.getinfo(key + _MEMBER))) as member,
             ):
-                if archive.getinfo(key + _MEMBER).compress_type not in _COMPRESSIONS:
-                    raise ValueError("is compressed in a way that NumPy does not use")
                 shape, kind = _npy_header(member)
                 _check(shape, _NPY_FLOATS.get(kind, kind), columns)
                 data = member.read(columns * int(kind[-1]))
@@ -169,13 +167,15 @@ class Imatrix:
         total = seen.sum()
         if total == 0:
             return np.ones(columns)
-        mean: Array = x2.sum(axis=0) / total
+        with np.errstate(invalid="ignore"):  # infinities, which are refused later
+            mean: Array = x2.sum(axis=0) / total
         return mean
 
     def _floats(self, tensor: GGUFTensor, begin: int, count: int) -> Array:
         """Elements of a tensor, in its order."""
         data = read_bytes(self.path, self._start + tensor.offset + 4 * begin, 4 * count)
-        return data.view("<f4").astype(np.float64)
+        with np.errstate(invalid="ignore"):  # signalling NaN, which is refused later
+            return data.view("<f4").astype(np.float64)
 
     def _counts_of(self, name: str, tensors: Mapping[str, GGUFTensor]) -> GGUFTensor:
         if name + _COUNTS not in tensors:
@@ -183,6 +183,15 @@ class Imatrix:
                 f"{self.path}: tensor {shown(name + _SUMS)} is there without {name + _COUNTS!r}"
             )
         return tensors[name + _COUNTS]
+
+
+def _usable(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """`member`, if `zipfile` can read it with no other error than `_BROKEN`."""
+    if member.compress_type not in _COMPRESSIONS:
+        raise ValueError("is compressed in a way that NumPy does not use")
+    if member.header_offset < 0:
+        raise ValueError("begins before the file")
+    return member
 
 
 def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], str]:
