@@ -610,6 +610,27 @@ def test_stack_of_experts_gets_the_importance_of_all_together(tmp_path: Path) ->
     assert bm.load_checkpoint(tmp_path / "dst")[name].codes.tolist() == wanted.codes.tolist()
 
 
+def test_columns_that_are_outputs_get_no_importance_of_inputs(tmp_path: Path) -> None:
+    rules = {"re:.*": LayerScheme(MSE, format="native")}
+    config = CONFIG | {"model_type": "gpt2"}
+    make(tmp_path / "src", {"h.0.attn.c_proj.weight": weight(128, 128)}, config=config)
+    path = imatrix(tmp_path / "i.gguf", {"blk.0.attn_output.weight": (np.ones(128), [1])})
+    assert "holds no importance of any weight" in refused(tmp_path / "src", path, rules)
+
+
+def test_stacks_of_outputs_get_no_importance_of_inputs(tmp_path: Path) -> None:
+    rules = {"re:.*": LayerScheme(MSE, format="native")}
+    stack, q_proj = "model.layers.0.mlp.experts.down_proj", "model.layers.0.self_attn.q_proj.weight"
+    config = CONFIG | {"model_type": "gpt_oss"}
+    tensors = {stack: weight(2, 128, 128), q_proj: weight(8, 128)}
+    src = make(tmp_path / "src", tensors, config=config)
+    entries = {"blk.0.ffn_down_exps.weight": (np.ones((2, 128)), np.ones((2, 1)))}
+    entries["blk.0.attn_q.weight"] = (np.ones(128), [1])
+    path = imatrix(tmp_path / "i.gguf", entries)
+    report = bm.quantize_checkpoint(src, tmp_path / "dst", rules, importance=path)
+    assert f"no importance for 1 of 2 quantized weights: {stack!r}" in report.notes
+
+
 def test_imatrix_that_does_not_fit_is_an_error(src: Path, tmp_path: Path) -> None:
     ones = np.ones(256)
     bad = {BLOCK[Q_PROJ]: (ones[:255], [1]), BLOCK[K_PROJ]: (-ones, [1])}

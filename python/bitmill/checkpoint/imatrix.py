@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitmill.checkpoint.errors import CheckpointError, shown
+from bitmill.checkpoint.patterns import is_stack
 
 _ARCHITECTURES = {
     "mistral": "llama",
@@ -22,6 +23,9 @@ _ARCHITECTURES = {
     "distilbert": "bert",
 }
 """By `model_type`, where the names differ by more than _, - and the `_text` of a part."""
+
+_TRANSPOSED = ("gptoss", "llama4")
+"""Models whose stacks of experts are [experts, inputs, outputs]: their columns are no inputs."""
 
 _LAYER = re.compile(r"(^|\.)([0-9]+)\.")
 _EXPERT = re.compile(r"\.experts\.([0-9]{1,9})\.")
@@ -49,7 +53,7 @@ def names_of(path: Path, config: Mapping[str, Any]) -> Callable[[str], Named | N
         ) from None
     known = {_plain(name): number for number, name in gguf.MODEL_ARCH_NAMES.items()}
     types = _model_types(config)
-    found = [known[name] for name in map(_architecture, types) if name in known]
+    found = [name for name in map(_architecture, types) if name in known]
     if not found:
         said = f"model_type is {shown(types[0])}" if types else "says no model_type"
         raise CheckpointError(
@@ -57,10 +61,12 @@ def names_of(path: Path, config: Mapping[str, Any]) -> Callable[[str], Named | N
             f"{said}; name them as the checkpoint does, in an .npz or safetensors file"
         )
     # For one layer, by whose number all others are replaced: files can name layers by any number.
-    names = gguf.get_tensor_name_map(found[0], 1)
+    names = gguf.get_tensor_name_map(known[found[0]], 1)
 
     def name(module: str) -> Named | None:
         layer, expert = _LAYER.search(module), _EXPERT.search(module)
+        if found[0] in _TRANSPOSED and expert is None and is_stack(module):
+            return None
         for candidate in _candidates(module):
             said = names.get_name(_LAYER.sub(r"\g<1>0.", candidate, count=1))
             if said is not None:

@@ -20,6 +20,7 @@ from bitmill.checkpoint.errors import CheckpointError, shown
 from bitmill.checkpoint.imatrix import Named, names_of
 from bitmill.checkpoint.importance_files import Imatrix, ImportanceFile, open_importance
 from bitmill.checkpoint.paths import Stamp, failing_at
+from bitmill.checkpoint.patterns import is_conv1d
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 
 _NAMED = 5
@@ -114,7 +115,7 @@ def read_importance(path: Path, config: Mapping[str, Any], plan: Plan) -> Import
     with failing_at(path):
         stamp = Stamp.of(os.stat(path))
     given = open_importance(path, stamp)
-    named = _naming(path, config, given)
+    named = _naming(path, config, plan, given)
     vectors, summed, wrong, idle = {}, set(), [], []
     for tensor in plan.quantized:
         found = named(tensor)
@@ -150,12 +151,13 @@ def read_importance(path: Path, config: Mapping[str, Any], plan: Plan) -> Import
 
 
 def _naming(
-    path: Path, config: Mapping[str, Any], given: ImportanceFile
+    path: Path, config: Mapping[str, Any], plan: Plan, given: ImportanceFile
 ) -> Callable[[PlannedTensor], Named | None]:
     """How the file calls tensors."""
     if isinstance(given, Imatrix):
         names = names_of(path, config)
-        return lambda tensor: names(tensor.module)
+        # The columns of a Conv1D are its outputs, and the numbers those of inputs.
+        return lambda t: None if is_conv1d(t.module, plan.model) else names(t.module)
     keys = given.keys
     return lambda tensor: Named(tensor.name if tensor.name in keys else tensor.module, None)
 
