@@ -36,6 +36,7 @@ from race import timed
 
 COUNT = 9
 SCHEME = bm.Affine(4, group_size=128, scales="bfloat16")
+OPTIONS = ("--threads", 1, "--clip", "minmax")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def copy(source: Path, target: Path) -> None:
 
 def command(source: Path, target: Path) -> None:
     """`bitmill quantize`, the start of the interpreter included."""
-    run("-m", "bitmill", "quantize", source, target, "--threads", 1)
+    run("-m", "bitmill", "quantize", source, target, *OPTIONS)
 
 
 def call(source: Path, target: Path) -> None:
@@ -132,7 +133,7 @@ def bench_cpu_time(benchmark, source, tmp_path, request, peer):
         remove(tmp_path / "target")
 
     def measure() -> None:
-        command = ("-m", "bitmill", "quantize", source, tmp_path / "target", "--threads", 1)
+        command = ("-m", "bitmill", "quantize", source, tmp_path / "target", *OPTIONS)
         cpu.append(run(*command))
 
     rounds = request.config.option.rounds or (1 if benchmark.disabled else 3)

@@ -67,7 +67,7 @@ def test_dry_run_writes_the_plan_if_asked(
     path = tmp_path / "plan.json"
     assert run("quantize", src, "--dry-run", "--plan", path) == 0
     assert "to quantize: 3 of 9 tensors" in capsys.readouterr().out
-    plan = bm.plan_checkpoint(src, "W4A16", scale_dtype="auto")
+    plan = bm.plan_checkpoint(src, bm.Affine(4, group_size=128, clip="mse"), scale_dtype="auto")
     assert read_plan(path).tensors == plan.tensors
     assert sorted(tmp_path.iterdir()) == [path, src]
 
@@ -232,13 +232,53 @@ def test_preset_gives_its_configuration(
     assert config_of(tmp_path / "dst")["format"] == format
 
 
+@pytest.mark.parametrize(
+    ("options", "bits", "clip"),
+    [
+        ([], 4, "mse"),
+        (["--scheme", "W4A16_ASYM"], 4, "mse"),
+        (["--scheme", "W8A16"], 8, "minmax"),
+        (["--scheme", "W8A8"], 8, "minmax"),
+        *((["--bits", bits], bits, "mse") for bits in range(2, 7)),
+        *((["--bits", bits], bits, "minmax") for bits in (7, 8)),
+        (["--bits", 3, "--asymmetric", "--group-size", "none"], 3, "mse"),
+        (["--clip", "minmax"], 4, "minmax"),
+        (["--bits", 4, "--clip", "percentile:99.9"], 4, "percentile:99.9"),
+        (["--bits", 8, "--clip", "mse-exact"], 8, "mse-exact"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
+)
+def test_few_bits_are_clipped_unless_something_else_is_said(
+    src: Path, tmp_path: Path, options: list[object], bits: int, clip: str
+) -> None:
+    assert run("quantize", src, "--dry-run", "--plan", tmp_path / "plan.json", *options) == 0
+    for tensor in read_plan(tmp_path / "plan.json").quantized:
+        assert isinstance(tensor.scheme, bm.Affine)
+        assert (tensor.scheme.bits, str(tensor.scheme.clip)) == (bits, clip)
+
+
+def test_minmax_gives_the_bytes_of_the_preset(src: Path, tmp_path: Path) -> None:
+    assert run("quantize", src, tmp_path / "cli", "--clip", "minmax") == 0
+    plan = bm.plan_checkpoint(src, "W4A16", scale_dtype="auto")
+    bm.quantize_checkpoint(src, tmp_path / "api", plan)
+    assert contents(tmp_path / "cli") == contents(tmp_path / "api")
+
+
+def test_rules_keep_the_range_that_they_say(src: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text('[rules]\nLinear = "W4A16"\n')
+    plan = tmp_path / "plan.json"
+    rules = ["--rules", tmp_path / "rules.toml"]
+    assert run("quantize", src, "--dry-run", "--plan", plan, *rules) == 0
+    assert {str(t.scheme.clip) for t in read_plan(plan).quantized} == {"minmax"}
+
+
 @pytest.mark.parametrize("format", ["pack-quantized", "int-quantized", "native"])
 def test_format_is_that_of_the_option(src: Path, tmp_path: Path, format: str) -> None:
     assert run("quantize", src, tmp_path / "dst", "--format", format) == 0
     config = config_of(tmp_path / "dst")
     assert config.get("format", "native") == format
     assert config["quant_method"] == ("bitmill" if format == "native" else "compressed-tensors")
-    wanted = bm.Affine(4, group_size=128, scales="bfloat16")
+    wanted = bm.Affine(4, group_size=128, clip="mse", scales="bfloat16")
     for name, found in bm.load_checkpoint(tmp_path / "dst").items():
         if isinstance(found, bm.QTensor):
             assert found.codes.tolist() == bm.quantize(llama()[name], wanted).codes.tolist()

@@ -157,6 +157,16 @@ def test_command_line_gives_the_same_files(
     assert logging.getLogger("distributed.client").level == before
 
 
+def test_workers_read_importances(src: Path, tmp_path: Path, cluster: Any, client: Any) -> None:
+    path = tmp_path / "i.npz"
+    np.savez(path, **{"model.layers.0.mlp.down_proj": np.arange(384.0)})
+    options = ("--importance", path)
+    address = cluster.scheduler_address
+    assert run("quantize", src, tmp_path / "dst", "--dask", address, *options) == 0
+    assert run("quantize", src, tmp_path / "wanted", *options) == 0
+    assert contents(tmp_path / "dst") == contents(tmp_path / "wanted")
+
+
 def test_loss_of_a_worker_is_not_seen_in_the_command_line(
     src: Path,
     tmp_path: Path,

@@ -130,6 +130,31 @@ def test_pieces_take_no_more_than_their_cost(
     assert max(costs) < 2.5 * measuring.most + 4 * MIB  # or memory is left unused
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        native(4, group_size=128, clip="mse"),
+        native(3, symmetric=False, group_size=32, clip="mse"),
+        native(2, group_size=16, clip="mse-exact"),
+        native(4, clip="mse"),
+        native(4, group_size=32, clip="mse", scales=bm.Scales("float16")),
+        native(6, axis=1, clip="mse"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_pieces_of_least_error_take_no_more_than_their_cost(
+    tmp_path: Path, measuring: Measuring, layer: Any, weighed: bool
+) -> None:
+    src = make(tmp_path / "src", {"m.weight": ENDS.reshape(256, -1)})
+    np.savez(tmp_path / "i.npz", **{"m.weight": np.arange(ENDS.size // 256, dtype=np.float64)})
+    (tensor,) = bm.plan_checkpoint(src, layer).tensors
+    most = max(pieces.cost(tensor, span, weighed=weighed) for span in pieces.cut(tensor))
+    importance = tmp_path / "i.npz" if weighed else None
+    bm.quantize_checkpoint(src, tmp_path / "dst", layer, importance=importance, executor=measuring)
+    assert measuring.most <= most
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_kept_weights_that_are_not_finite_take_no_more(
     tmp_path: Path, measuring: Measuring, dtype: str
@@ -158,13 +183,14 @@ def test_too_little_memory_is_an_error_before_anything_is_written(
     with pytest.raises(CheckpointError) as error:
         bm.quantize_checkpoint(src, dst, plan, max_memory=costs[name] - 1)
     assert str(error.value) == message
-    assert run("quantize", src, dst, "--max-memory", costs[name] - 1) == 1
+    minmax = ("--clip", "minmax")
+    assert run("quantize", src, dst, *minmax, "--max-memory", costs[name] - 1) == 1
     assert capsys.readouterr().err == (
         f"bitmill: {message.replace('max_memory=', '--max-memory ')}\n"
     )
     assert not dst.exists()
     bm.quantize_checkpoint(src, dst, plan, max_memory=costs[name])
-    assert run("quantize", src, tmp_path / "cli", "--max-memory", costs[name]) == 0
+    assert run("quantize", src, tmp_path / "cli", *minmax, "--max-memory", costs[name]) == 0
     assert contents(dst) == contents(tmp_path / "cli")
 
 
@@ -248,7 +274,7 @@ def test_option_that_is_no_size_is_wrong_usage(
 def test_files_of_weights_are_no_larger_than_asked(
     src: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: str
 ) -> None:
-    dst, option = tmp_path / "dst", ("--max-shard-size", limit)
+    dst, option = tmp_path / "dst", ("--clip", "minmax", "--max-shard-size", limit)
     dry = parsed(printed(capsys, "quantize", src, "--dry-run", "--json", *option))
     lines = printed(capsys, "quantize", src, "--dry-run", *option)
     printed(capsys, "quantize", src, dst, *option)

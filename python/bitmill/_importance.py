@@ -19,7 +19,8 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
     >>> importance_for(np.array([3.0, 0.0, 12.0]), (2, 3))
     array([0.1875, 0.    , 0.75  ], dtype=float32)
     """
-    values = _check.array(importance).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
+        values = _check.array(importance).astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
             f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "

@@ -17,6 +17,7 @@ from bitmill.checkpoint.changed import changed, damaged
 from bitmill.checkpoint.copy import copy_file, differ, other_files
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.fused import split_layers
+from bitmill.checkpoint.importance import Importance
 from bitmill.checkpoint.journal import Journal
 from bitmill.checkpoint.manifest import (
     MANIFEST,
@@ -53,10 +54,12 @@ class Conversion:
         overwrite: bool,
         *,
         keep_nonfinite: bool,
+        importance: Importance,
     ) -> None:
         """Raises where the target is no place for the files."""
         self.source, self.path, self.plan = source, path, plan
         self.overwrite, self.keep_nonfinite = overwrite, keep_nonfinite
+        self.importance = importance
         self.output = lay_out(source, plan)
         self.others = other_files(source)
         self._infos = {info.name: info for _, info in source.tensors()}
@@ -66,6 +69,8 @@ class Conversion:
         if not source.is_file:
             inputs.append(source.folder)
         copied = [source.folder / name for name in self.others.copied]
+        if importance.path is not None:
+            copied.append(importance.path)
         refuse_overlap(path, inputs, copied, names)
         refuse_wrong_kinds(path, names)
 
@@ -94,6 +99,7 @@ class Conversion:
                 pool,
                 num_threads=num_threads,
                 keep_nonfinite=self.keep_nonfinite,
+                importance=self.importance,
                 progress=progress,
             )
             try:
@@ -119,11 +125,11 @@ class Conversion:
             tuple(self._in_source_order(outcome)),
             bytes_before=sum(header.nbytes for header in self.source.files.values()),
             bytes_after=sum(file.nbytes for file in output.weights.values()),
-            notes=(*plan.notes(), *_split_notes(plan)),
+            notes=(*plan.notes(), *_split_notes(plan), *self.importance.notes(plan)),
             not_copied=self.others.left_out,
         )
         work.stage_bytes(REPORT, json_text(report.to_dict()))
-        wanted = expected(self.source, plan, output)
+        wanted = expected(self.source, plan, output, self.importance)
         work.stage_bytes(MANIFEST, manifest_text(wanted, outcome.digests))
         for name, text in output.texts.items():
             work.stage_bytes(name, text)
@@ -172,7 +178,8 @@ class Conversion:
         }
 
     def _key(self, tensor: PlannedTensor) -> str:
-        return key_of(tensor, self._infos[tensor.name], self.source.files[tensor.file])
+        header = self.source.files[tensor.file]
+        return key_of(tensor, self._infos[tensor.name], header, self.importance)
 
     def _refused(self, journal: Journal) -> set[str]:
         """Tensors in which an earlier run has found what cannot be quantized."""
@@ -186,6 +193,7 @@ class Conversion:
 
     def _refuse_changed(self) -> None:
         """Raise if a file of the source is not what it was when its header was read."""
+        self.importance.refuse_changed()
         for name, header in self.source.files.items():
             if header.stamp.has_changed(os.stat(self.source.folder / name)):
                 raise CheckpointError(
@@ -198,7 +206,8 @@ class Conversion:
         if self.keep_nonfinite:
             plan = self._keeping(plan, nonfinite_in(manifest))
         output = lay_out(self.source, plan, self.output.shards)
-        found = list(differences(self.path, manifest, expected(self.source, plan, output)))
+        wanted = expected(self.source, plan, output, self.importance)
+        found = list(differences(self.path, manifest, wanted))
         found = found or list(self._other_texts(output))
         found = found or list(changed(self.source, plan, pool, manifest))
         found = found or list(damaged(self.path, output, pool, manifest))

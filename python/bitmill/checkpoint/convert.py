@@ -14,6 +14,7 @@ from bitmill import _check
 from bitmill._threads import resolve
 from bitmill.checkpoint.conversion import Conversion
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.importance import Importance, read_importance
 from bitmill.checkpoint.paths import given_path
 from bitmill.checkpoint.pieces import cost, cut
 from bitmill.checkpoint.plan import Plan
@@ -39,6 +40,7 @@ def quantize_checkpoint(
     max_shard_size: int | str | None = None,
     num_threads: int | None = None,
     executor: Executor | None = None,
+    importance: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], object] | None = None,
     overwrite: bool = False,
     on_nonfinite: str = "error",
@@ -49,15 +51,15 @@ def quantize_checkpoint(
     The target is a compressed-tensors checkpoint, or one of bitmill's own if the plan says so: with
     every tensor that the plan keeps unchanged, a `config.json` with the `quantization_config`,
     copies of all other files but weights of other kinds, the report in `bitmill_report.json`, and
-    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan and
-    the version of bitmill alone.
+    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan,
+    the importance and the version of bitmill alone.
 
     Files get their names when all of them are complete and on the disk. Until then they lie in
     `dst/.bitmill`, where a run that was killed, or failed, has left what it had done: the same call
-    goes on from there, and gives the bytes of an unbroken run. Where the source, the plan or the
-    version has changed since, tensors that are not affected are reused, the others are not. If
-    `dst` is finished and just what this call would make of this source, nothing is done but to
-    compare (the report says `unchanged`).
+    goes on from there, and gives the bytes of an unbroken run. Where the source, the plan, the
+    importance or the version has changed since, tensors that are not affected are reused, the
+    others are not. If `dst` is finished and just what this call would make of this source, nothing
+    is done but to compare (the report says `unchanged`).
 
     Parameters
     ----------
@@ -71,6 +73,11 @@ def quantize_checkpoint(
     executor
         A `concurrent.futures.Executor` whose workers see the same files under the same paths: they
         read, quantize and write the pieces.
+    importance
+        A file with one number for each column of a weight, which weighs squared errors as in
+        `bitmill.quantize`: .npz or safetensors, with 1-D arrays named as the weights or their
+        modules are; or the importance matrix of llama.cpp as GGUF (`pip install 'bitmill[gguf]'`).
+        Weights that it does not name get none, and are named in the notes of the report.
     progress
         Called with a `Progress` after each piece.
     overwrite
@@ -79,7 +86,8 @@ def quantize_checkpoint(
     on_nonfinite
         What to do with a weight that holds NaN or infinities: "error", or "keep" it as it is.
 
-    Raises CheckpointError naming file and tensor, also if another process writes to `dst`;
+    Raises CheckpointError naming file and tensor, also if another process writes to `dst`, and
+    before anything is written for entries of `importance` that do not fit, or go with no clip;
     FileExistsError if `dst` holds something else and `overwrite` is false; and OSError.
     """
     start = time.perf_counter()
@@ -88,14 +96,24 @@ def quantize_checkpoint(
     _check.choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
     if not isinstance(executor, Executor | None):
         raise TypeError(f"executor={executor!r}; wanted a concurrent.futures.Executor")
+    given = None if importance is None else given_path(importance, "importance")
     path, source = given_path(dst, "dst"), open_checkpoint(src)
     plan = check_plan(source, plan) if isinstance(plan, Plan) else plan_checkpoint(source, plan)
     if max_shard_size is not None:
         plan = replace(plan, max_shard_size=parse_size(max_shard_size, "max_shard_size"))
     if executor is not None:  # its workers may be at home in other folders
         path, source = _absolute(path), replace(source, folder=_absolute(source.folder))
-    conversion = Conversion(source, path, plan, overwrite, keep_nonfinite=on_nonfinite == "keep")
-    with Pool(executor, threads, _pieces_at_once(source, plan, limit)) as pool:
+        given = None if given is None else _absolute(given)
+    weighed = Importance() if given is None else read_importance(given, source.config, plan)
+    conversion = Conversion(
+        source,
+        path,
+        plan,
+        overwrite,
+        keep_nonfinite=on_nonfinite == "keep",
+        importance=weighed,
+    )
+    with Pool(executor, threads, _pieces_at_once(source, plan, weighed, limit)) as pool:
         # What another run has begun, or has finished but for tidying up, is looked at by `run`.
         report = None if has_work(path) else conversion.finished(pool)
         if report is None:
@@ -108,9 +126,12 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _pieces_at_once(source: Checkpoint, plan: Plan, max_memory: int) -> int:
+def _pieces_at_once(source: Checkpoint, plan: Plan, importance: Importance, max_memory: int) -> int:
     """How many pieces of any tensors memory has room for."""
-    costs = {tensor.name: cost(tensor, cut(tensor)[0]) for tensor in plan.tensors}
+    costs = {
+        tensor.name: cost(tensor, cut(tensor)[0], weighed=importance.of(tensor) is not None)
+        for tensor in plan.tensors
+    }
     largest = max(costs, key=lambda name: costs[name], default=None)
     if largest is None:
         return 1

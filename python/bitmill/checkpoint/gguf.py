@@ -88,6 +88,8 @@ class GGUFHeader:
     tensors: tuple[GGUFTensor, ...]
     nbytes: int
     """Size of the file."""
+    start: int
+    """Where the data start, from which tensors count their offsets."""
 
 
 def read_gguf(path: Path) -> GGUFHeader:
@@ -111,8 +113,8 @@ def read_gguf(path: Path) -> GGUFHeader:
         for _ in range(count):
             name = reader.new_name("tensor", tensors)
             tensors[name] = reader.tensor(name)
-        reader.check_ends(tensors.values(), metadata.get(_ALIGNMENT, 32))
-        return GGUFHeader(version, metadata, tuple(tensors.values()), reader.size)
+        start = reader.check_ends(tensors.values(), metadata.get(_ALIGNMENT, 32))
+        return GGUFHeader(version, metadata, tuple(tensors.values()), reader.size, start)
 
 
 class _Reader:
@@ -184,8 +186,8 @@ class _Reader:
         nbytes = math.prod(shape) // kind.elements * kind.nbytes
         return GGUFTensor(name, shape, kind.name, offset, nbytes)
 
-    def check_ends(self, tensors: Iterable[GGUFTensor], alignment: object) -> None:
-        """Raise unless every tensor lies in the file; the data start at the next aligned byte."""
+    def check_ends(self, tensors: Iterable[GGUFTensor], alignment: object) -> int:
+        """Where the data start: the next aligned byte. Raises unless they hold every tensor."""
         if type(alignment) is not int or alignment < 1:
             raise CheckpointError(f"{self.path}: {_ALIGNMENT} is {alignment!r}; wanted 1 or more")
         start = -(-self.file.tell() // alignment) * alignment
@@ -194,3 +196,4 @@ class _Reader:
                 raise CheckpointError(
                     f"{self.path}: tensor {tensor.name!r} goes beyond the end of the file"
                 )
+        return start

@@ -23,6 +23,7 @@ from bitmill._results import ErrorSums
 from bitmill.checkpoint.data import Buffers, read_bytes, write_at
 from bitmill.checkpoint.digest import digest
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.importance import Vector
 from bitmill.checkpoint.paths import Stamp
 from bitmill.checkpoint.pieces import Slot
 from bitmill.formats import BY_NAME, LayerScheme
@@ -71,6 +72,7 @@ class Piece:
     whole: tuple[int, ...]
     """The shape of the tensor."""
     layer: LayerScheme | None
+    importance: Vector | None
     target: Path
     slots: tuple[Slot, ...]
     found: Found | None
@@ -131,13 +133,14 @@ def run_piece(
     if piece.found is not None and _reuse(piece, piece.found, clock):
         return Done(reused=True, seconds=clock.seconds)
     x = _read(piece)
+    importance = None if piece.importance is None else piece.importance.read()
     clock.lap("reading")
     source_digest = digest([x])  # now, while it is in the cache
     clock.lap("hashing")
     with gate or nullcontext():
         clock.lap("waiting")
         try:
-            arrays, sums, counts = _work(piece, x, seen, clock)
+            arrays, sums, counts = _work(piece, x, seen, importance, clock)
         except NonfiniteError:
             return Done(refused=True, seconds=clock.seconds)
     written = digest(arrays[slot.name] for slot in piece.slots)
@@ -209,7 +212,7 @@ def _read_slots(path: Path, slots: tuple[Slot, ...]) -> list[Array]:
 
 
 def _work(
-    piece: Piece, x: Array, seen: Any, clock: _Clock
+    piece: Piece, x: Array, seen: Any, importance: Array | None, clock: _Clock
 ) -> tuple[Mapping[str, Array], ErrorSums | None, dict[str, int]]:
     """The arrays to write, the sums of errors of each row, and counts."""
     if piece.layer is None:
@@ -220,7 +223,7 @@ def _work(
         return {piece.tensor: x}, None, counts
     scheme, threads = piece.layer.weights, piece.num_threads
     try:
-        made = scheme.quantize(x, seen, num_threads=threads)
+        made = scheme.quantize(x, seen, importance=importance, num_threads=threads)
     except ScaleOverflowError as error:
         moved = error.moved(piece.origin) if seen is None else error
         raise CheckpointError(f"{piece.input.path}: tensor {piece.tensor!r}: {moved}") from None

@@ -2,8 +2,8 @@
 """The manifest of a finished target: what was made of what, so that it is not made twice.
 
 `bitmill_manifest.json` names the source files (size, sha256 of the header), each tensor with its
-scheme and the digests (`digest.py`) of its data and of the arrays that stand for it, the files of
-the target with their sizes, and the version of bitmill.
+scheme and the digests (`digest.py`) of its data, of its importance if it has one and of the arrays
+that stand for it, the files of the target with their sizes, and the version of bitmill.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bitmill import __version__
 from bitmill.checkpoint.digest import Joined
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import parse_json
+from bitmill.checkpoint.importance import Importance
 from bitmill.checkpoint.output import Output
 from bitmill.checkpoint.plan import Plan
 from bitmill.checkpoint.read import Checkpoint
@@ -43,7 +44,9 @@ class Digests:
         self.stored.add(stored)
 
 
-def expected(source: Checkpoint, plan: Plan, output: Output) -> dict[str, Any]:
+def expected(
+    source: Checkpoint, plan: Plan, output: Output, importance: Importance
+) -> dict[str, Any]:
     """The manifest of a target, but for the digests of its tensors, which are not known before."""
     sources = {
         name: {"bytes": header.nbytes, "header_sha256": header.sha256}
@@ -52,6 +55,7 @@ def expected(source: Checkpoint, plan: Plan, output: Output) -> dict[str, Any]:
     tensors = {
         tensor.name: {"source": tensor.file, "layer": tensor.layer and tensor.layer.to_dict()}
         | ({"nonfinite": True} if tensor.nonfinite else {})
+        | ({"importance": known} if (known := importance.digest(tensor)) else {})
         for tensor in plan.tensors
     }
     return {
@@ -106,6 +110,8 @@ def differences(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
             yield f"it was made without {name}"
         elif entry.get("layer") != said["layer"]:
             yield f"{name} is stored in another way"
+        elif entry.get("importance") != said.get("importance"):
+            yield f"{name} was quantized with another importance, or with none"
     for part in ("sources", "tensors", "files"):
         has = found.get(part)
         for name in sorted(has.keys() - wanted[part].keys()) if isinstance(has, dict) else ():

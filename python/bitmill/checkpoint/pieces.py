@@ -118,14 +118,14 @@ def slots(
     return found
 
 
-def cost(planned: PlannedTensor, span: Span) -> int:
-    """Bytes of memory, about, that a piece takes while it is worked on."""
+def cost(planned: PlannedTensor, span: Span, *, weighed: bool = False) -> int:
+    """Bytes of memory, about, that a piece takes while it is worked on, `weighed` by importance."""
     if planned.layer is None:
         return 2 * span.size
     stored = sum(_sizes(planned.layer, span.shape).values())
     # The input, its reconstruction in float32, and the codes: integers, packed, and as stored.
     values = span.size * (unit(planned) + 4 + 1) + 2 * stored
-    scratch = planned.layer.weights.scratch(span.shape)
+    scratch = planned.layer.weights.scratch(span.shape, weighed=weighed)
     if is_shared(planned):
         scratch *= _SCANNED
     return values + 2 * _ROW * span.rows + scratch + _COUNTING

@@ -18,6 +18,7 @@ from bitmill import __version__, _check
 from bitmill.checkpoint.data import read_blocks
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import Header, TensorInfo, read_header
+from bitmill.checkpoint.importance import Importance
 from bitmill.checkpoint.job import Done, Found, Input, Piece, run_piece, scan_piece
 from bitmill.checkpoint.journal import Journal, Record
 from bitmill.checkpoint.manifest import Digests
@@ -88,17 +89,18 @@ class _Tensor:
         )
 
 
-def key_of(planned: PlannedTensor, info: TensorInfo, header: Header) -> str:
+def key_of(planned: PlannedTensor, info: TensorInfo, header: Header, importance: Importance) -> str:
     """What a tensor and all that its pieces depend on is called in a journal.
 
-    Its name, place, dtype and shape in a file of this name, header and stamp; its scheme and
-    format; how it is cut; and the version of bitmill.
+    Its name, place, dtype and shape in a file of this name, header and stamp; its scheme, format
+    and importance; how it is cut; and the version of bitmill.
     """
     said = [
         [_JOURNAL_VERSION, __version__, PIECE],
         [planned.file, header.sha256, *header.stamp],
         [info.name, info.dtype, list(info.shape), info.begin],
         planned.layer and planned.layer.to_dict(),
+        importance.digest(planned),
     ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
@@ -114,6 +116,7 @@ class Run:
         *,
         num_threads: int = 1,
         keep_nonfinite: bool = False,
+        importance: Importance,
         progress: Callable[[Progress], object] | None,
     ) -> None:
         self.source = source
@@ -125,6 +128,7 @@ class Run:
         self._name = secrets.token_hex(8)
         self._num_threads = num_threads
         self._keep_nonfinite = keep_nonfinite
+        self._importance = importance
         self._progress = progress or (lambda _: None)
         self._verified: dict[tuple[str, str], set[int]] = {}
         """Partial and key of a tensor -> numbers of pieces that this run has written or seen."""
@@ -164,7 +168,7 @@ class Run:
             info,
             self.source.folder / planned.file,
             header,
-            key_of(planned, info, header),
+            key_of(planned, info, header, self._importance),
             partial,
             spans,
             slots(planned, spans, places),
@@ -216,6 +220,7 @@ class Run:
             shape=span.shape,
             whole=tensor.planned.shape,
             layer=tensor.planned.layer,
+            importance=self._importance.of(tensor.planned),
             target=tensor.partial,
             slots=tensor.slots[number],
             found=self._found(tensor, number),

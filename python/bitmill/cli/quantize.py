@@ -40,6 +40,8 @@ from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerSche
 from bitmill.schemes import Affine
 
 _DEFAULT = "W4A16"
+_MOST_CLIPPED = 6
+"""Bits up to which codes are so few that least squared error is worth its time."""
 
 _DESCRIPTION = """\
 Quantize the Linear weights of SRC into the folder DST. SRC is a safetensors
@@ -98,6 +100,13 @@ def add_parser(commands: Any) -> None:
         help="largest file of weights (default: 5GB; a tensor that is larger has its own)",
     )
     add(
+        "--importance",
+        type=path,
+        metavar="FILE",
+        help="weigh errors by the columns of a weight: .npz or .safetensors with one number per "
+        "column for each, or an imatrix GGUF of llama.cpp (pip install 'bitmill[gguf]')",
+    )
+    add(
         "--on-nonfinite",
         default="error",
         choices=ON_NONFINITE,
@@ -127,7 +136,13 @@ def _add_scheme(group: Any) -> None:
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
-    add("--clip", type=clip, metavar="NAME", help="how ranges are chosen (default: minmax)")
+    add(
+        "--clip",
+        type=clip,
+        metavar="NAME",
+        help="how ranges are chosen: minmax, mse, mse-exact, percentile:99.9, aciq, meanstd:3 or "
+        "entropy (default: mse, of least squared error, for 2 to 6 bits; minmax for 7 and 8)",
+    )
     add(
         "--scale-rule",
         choices=("absmax", "full_range", "signed_max"),
@@ -209,6 +224,7 @@ def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
             max_shard_size=args.max_shard_size,
             num_threads=num_threads if executor is None or args.threads else None,
             executor=executor,
+            importance=args.importance,
             progress=display,
             overwrite=args.overwrite,
             on_nonfinite=args.on_nonfinite,
@@ -235,6 +251,8 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
     try:
         layer = _base(args)
         assert isinstance(layer.weights, Affine)
+        if layer.weights.bits <= _MOST_CLIPPED:
+            changes.setdefault("clip", "mse")
         if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
             parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
         weights = replace(layer.weights, **changes)
@@ -280,7 +298,7 @@ _SCHEME = (
     "activations",
     "format",
 )
-_RUN = ("overwrite", "max_memory", "on_nonfinite", "profile", "dask")
+_RUN = ("overwrite", "max_memory", "on_nonfinite", "importance", "profile", "dask")
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 
 

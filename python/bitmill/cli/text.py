@@ -13,6 +13,7 @@ _OPTIONS = {
     "split_fused=True": "--split-fused",
     "on_nonfinite='keep'": "--on-nonfinite keep",
     "max_memory=": "--max-memory ",
+    "clip='mse'": "--clip mse",
 }
 """What errors of the layers below tell to pass, and what it is called here."""
 _OPTION = re.compile(rf"(?<![^ (])({'|'.join(_OPTIONS)})")

@@ -124,10 +124,20 @@ class Affine:
             _layout(self.grid, self.packed_bits, self.scales, self.group_size, params, shape)
         )
 
-    def scratch(self, shape: tuple[int, ...]) -> int:
-        """Bytes of memory, about, that `quantize` takes beside its input and its arrays."""
+    @property
+    def takes_importance(self) -> bool:
+        """Whether `quantize` takes `importance`: if the clip does."""
+        return self._clip.takes_importance
+
+    def scratch(self, shape: tuple[int, ...], *, weighed: bool = False) -> int:
+        """Bytes of memory, about, that `quantize` takes beside its input and its arrays, `weighed`
+        by an importance of each column."""
+        view = self.view(shape)
         two_level = 48 if isinstance(self.scales, Scales) else 0
-        return math.prod(self.view(shape).params) * (self._clip.bytes_per_group + two_level)
+        scratch = math.prod(view.params) * (self._clip.bytes_per_group + two_level)
+        if weighed:  # read as float64; where groups lie across rows, spread over the values
+            scratch += 24 * shape[-1] + (0 if view.whole_rows else 4 * math.prod(shape))
+        return scratch
 
     def with_scales(self, scales: str) -> Affine:
         """The same scheme with scales and offsets stored in another dtype; `Scales` stay.
@@ -350,7 +360,7 @@ class Affine:
         return scale
 
     def _check_importance(self) -> None:
-        if not self._clip.takes_importance:
+        if not self.takes_importance:
             raise ValueError(
                 f"importance goes with a clip that weighs errors (clip='mse'), not {self.clip!r}"
             )

@@ -43,8 +43,13 @@ class Scheme(Protocol):
     def layout(self, shape: tuple[int, ...]) -> list[Field]:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
 
-    def scratch(self, shape: tuple[int, ...]) -> int:
-        """Bytes of memory, about, that `quantize` takes beside its input and its arrays."""
+    @property
+    def takes_importance(self) -> bool:
+        """Whether `quantize` takes `importance`."""
+
+    def scratch(self, shape: tuple[int, ...], *, weighed: bool = False) -> int:
+        """Bytes of memory, about, that `quantize` takes beside its input and its arrays, `weighed`
+        by an importance of each column."""
 
     def cut(self, shape: tuple[int, ...]) -> Cut:
         """Where a tensor of this shape may be cut."""
