@@ -34,6 +34,11 @@ class Percentile(Clip):
     A group that would have no range though its values are not all 0 (with an offset: not all equal)
     keeps its full range, and is counted as `unclipped` in `QTensor.health`.
 
+    It is not for the activations of transformers, which have a few large values that matter most:
+    with static int8 ranges, one for each input of a linear layer, the embeddings of MiniLM have a
+    cosine of 0.868 to those of the float model by "percentile:99.9" and of 0.994 by "minmax"
+    (`bench/static_activations.py`).
+
     Raises ValueError unless 0 < p <= 100, TypeError for what is no number.
 
     >>> Percentile(99.9)
