@@ -11,6 +11,7 @@ import pytest
 
 import bitmill as bm
 from bitmill import observers
+from bitmill._results import Range
 from bitmill.clip import Clip, MinMax
 from conftest import same_bits
 
@@ -72,11 +73,14 @@ def test_observer_is_a_pattern(rng, axis, kind):
 class Middle(Clip):
     """Half of the range, which takes a histogram."""
 
+    by_histograms = True
+
     def fit(self, x, view, grid, *, num_threads=None):
         return MinMax().fit(x, view, grid)
 
-    def fit_histogram(self, bins, grid):
-        return bins.percentile(25), bins.percentile(75)
+    def fit_histograms(self, bins, view, grid):
+        ends = np.array([(one.percentile(25), one.percentile(75)) for one in bins], np.float32)
+        return MinMax().fit_ranges(Range(*ends.T.copy()), view, grid)
 
 
 def test_a_clip_that_needs_more_than_ranges_gets_a_histogram(rng):

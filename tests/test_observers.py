@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import bitmill as bm
 from bitmill import observers
+from bitmill._results import Range
 from bitmill.clip import Clip, MinMax
 from bitmill.observers import batch_percentile
+from bitmill.summaries import full_ranges
 from conftest import same_bits
 
 TENSOR, CHANNELS = bm.Affine(8, axis=None), bm.Affine(8, axis=-1)
@@ -296,20 +298,16 @@ def test_scale_that_overflows_is_an_error():
 class Half(Clip):
     """Half of the range, in any way."""
 
+    by_histograms = by_moments = True
+
     def fit(self, x, view, grid, *, num_threads=None):
         return MinMax().fit(x / 2, view, grid)
 
-    def fit_histogram(self, bins, grid):
-        return bins.min / 2, bins.max / 2
+    def fit_histograms(self, known, view, grid):
+        full = full_ranges(known, view.params)
+        return MinMax().fit_ranges(Range(full.min / 2, full.max / 2), view, grid)
 
-    fit_moments = fit_histogram
-
-
-class Nothing(Half):
-    """No range."""
-
-    def fit_histogram(self, bins, grid):
-        return 0.0, 0.0
+    fit_moments = fit_histograms
 
 
 def test_clips_choose_ranges_by_histograms_and_moments(rng):
@@ -320,9 +318,14 @@ def test_clips_choose_ranges_by_histograms_and_moments(rng):
         same_bits(found.scale, wanted.scale)
     with pytest.raises(ValueError, match=r"MinMax cannot tell .*Histogram or observers\.Moments"):
         seen(observers.MinMax(axis=1), [x]).compute(bm.Affine(8, axis=1, clip=Half()))
-    unclipped = seen(observers.Histogram(), [x]).compute(bm.Affine(8, axis=None, clip=Nothing()))
-    assert unclipped.scale[0] == np.abs(x).max() / np.float32(127)
-    assert unclipped.health == {"unclipped": 1}
+
+
+def test_clips_that_leave_no_range_are_counted():
+    x = np.zeros(4096, np.float32)
+    x[0] = 2.0**-149
+    found = seen(observers.Moments(), [x]).compute(bm.Affine(8, axis=None, clip="meanstd:1"))
+    assert found.scale[0] == x[0]
+    assert found.health == {"underflowed": 1, "unclipped": 1}
 
 
 # One by one

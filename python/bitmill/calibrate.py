@@ -37,6 +37,11 @@ def calibrate(
     `observers.MinMax` where the scheme's clip goes by ranges, else the one that knows what it goes
     by, `observers.Histogram` before `observers.Moments`. NaN and infinity are skipped.
 
+    The full range is the default, and the best choice but "mse" for transformers, where a few large
+    values carry much of the signal: with static int8 inputs of all linear layers of MiniLM, the
+    mean cosine of its embeddings to those of the float model is 0.9943 by "minmax", 0.9946 by
+    "mse", 0.938 by "entropy", 0.868 by "percentile:99.9" (`python bench/static_activations.py`).
+
     Raises ValueError for no batches, for a scheme with rows or groups, and as `Observer.compute`;
     TypeError for batches that are no iterable, or of both kinds.
 

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
 """What is known of values that are never there at once: counts in bins, and moments.
 
-Observers gather them for each channel. A clip that can go by them has a method `fit_histogram(bins,
-grid)` or `fit_moments(moments, grid)`, for `Bins` or `Moments` and a `Grid`, which returns the ends
-lo, hi of the range that the grid is to cover; it is cut to min … max, which is also taken where
-nothing is left of it.
+Observers gather them for each channel; `Clip.fit_histograms` and `Clip.fit_moments` go by them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -170,3 +168,13 @@ class Moments:
     """Standard deviation of the population."""
     min: float
     max: float
+
+
+def full_ranges(known: Iterable[Bins | Moments], shape: tuple[int, ...]) -> Range:
+    """The least and greatest values of all, in this shape.
+
+    >>> full_ranges([Bins(0, 0, np.array([2, 1]), 0.5, 1.25)], (1, 1))
+    Range(min=array([[0.5]], dtype=float32), max=array([[1.25]], dtype=float32))
+    """
+    ends = np.array([(one.min, one.max) for one in known]).reshape(-1, 2)
+    return Range(*kernels.to_float32(np.ascontiguousarray(ends.T)).reshape(2, *shape))

@@ -12,7 +12,7 @@ from bitmill.clip.aciq_alpha import aciq_alpha
 from bitmill.clip.aciq_bits import aciq_bits
 from bitmill.clip.base import Clip
 from bitmill.clip.entropy import Entropy
-from bitmill.clip.extremes import merge, ranges
+from bitmill.clip.extremes import finite_ranges, merge, ranges
 from bitmill.clip.mean_std import MeanStd
 from bitmill.clip.minmax import MinMax
 from bitmill.clip.mse import MSE
@@ -28,6 +28,7 @@ __all__ = [
     "Percentile",
     "aciq_alpha",
     "aciq_bits",
+    "finite_ranges",
     "merge",
     "ranges",
     "resolve",

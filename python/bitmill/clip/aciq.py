@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from bitmill.clip.clipped import fit_clipped
 from bitmill.clip.extremes import finite_ranges
 from bitmill.clip.moments import group_sums, lengths, means
 from bitmill.grid import Grid, View
+from bitmill.summaries import Moments, full_ranges
 
 _LIKELIER_LAPLACE = math.sqrt(math.pi / (2 * math.e))
 """Below this b/σ, 0.7602, Laplace gives the values a greater likelihood than Gauss: 2eb < √(2πe)·σ.
@@ -59,6 +61,7 @@ class ACIQ(Clip):
     """
 
     name: ClassVar[str] = "aciq"
+    by_moments: ClassVar[bool] = True
     distribution: str = "auto"
 
     def __post_init__(self) -> None:
@@ -71,7 +74,21 @@ class ACIQ(Clip):
         full = finite_ranges(x, view, num_threads=num_threads)
         about_zero = _about_zero(full, grid)
         centre = np.where(about_zero, 0.0, means(x, view))
-        reach = self._reach(*_deviations(x, view, centre, about_zero), grid, about_zero)
+        b, sigma = _deviations(x, view, centre, about_zero)
+        reach = self._reach(b, sigma, grid, about_zero)
+        return fit_clipped(centre - reach, centre + reach, full, view, grid)
+
+    def fit_moments(self, moments: Iterable[Moments], view: View, grid: Grid) -> AffineParams:
+        """The same by averages, but that b about a mean is not known: mean |x|, or σ if less.
+
+        mean |x − mean| is near the former for means near 0, and never above the latter.
+        """
+        known = list(moments)
+        full = full_ranges(known, view.params)
+        about_zero = _about_zero(full, grid)
+        centre = np.where(about_zero, 0.0, _each(known, "mean", view))
+        b, sigma = _known_deviations(known, view, about_zero)
+        reach = self._reach(b, sigma, grid, about_zero)
         return fit_clipped(centre - reach, centre + reach, full, view, grid)
 
     def _reach(self, b: Array, sigma: Array, grid: Grid, about_zero: Array) -> Array:
@@ -121,3 +138,18 @@ def _deviations(x: Array, view: View, centre: Array, about_zero: Array) -> tuple
 def _is_nonzero(values: Array) -> Array:
     found: Array = (values != 0).astype(np.float64)
     return found
+
+
+def _known_deviations(known: list[Moments], view: View, about_zero: Array) -> tuple[Array, Array]:
+    """`_deviations`, by averages over all values, those of 0 included."""
+    count, zeros, absolute, square, std = (
+        _each(known, name, view) for name in ("count", "zeros", "mean_abs", "mean_square", "std")
+    )
+    share = np.maximum(count - zeros, 1) / count
+    sigma = np.where(about_zero, np.sqrt(square / share), std)
+    return np.where(about_zero, absolute / share, np.minimum(absolute, std)), sigma
+
+
+def _each(known: list[Moments], name: str, view: View) -> Array:
+    found = np.array([getattr(one, name) for one in known], np.float64)
+    return found.reshape(view.params)

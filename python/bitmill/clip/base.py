@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from bitmill._dtypes import Array
 from bitmill._results import AffineParams, Range
 from bitmill.grid import Grid, View
+from bitmill.summaries import Bins, Moments
 
 
 class Clip(ABC):
@@ -18,6 +20,10 @@ class Clip(ABC):
     """How it is called in strings; classes of users need none."""
     by_ranges: ClassVar[bool] = False
     """Whether the range of a group is all that counts: then there is `fit_ranges`."""
+    by_histograms: ClassVar[bool] = False
+    """Whether it can go by counts in bins: then there is `fit_histograms`."""
+    by_moments: ClassVar[bool] = False
+    """Whether it can go by averages: then there is `fit_moments`."""
     takes_importance: ClassVar[bool] = False
     """Whether `fit` takes `importance`."""
     bytes_per_group: ClassVar[int] = 120
@@ -36,9 +42,20 @@ class Clip(ABC):
         of its last axis alone.
         """
 
+    # `fit`, for values that are never there at once. An observer knows ranges of all groups and,
+    # if it is a Histogram or Moments, one summary for each group, in the order of `view.params`.
+
     def fit_ranges(self, seen: Range, view: View, grid: Grid) -> AffineParams:
-        """`fit`, for values that are never there at once, by the finite ranges of all groups."""
+        """`fit` by the finite range of every group."""
         raise NotImplementedError(f"{type(self).__name__} needs more than ranges")
+
+    def fit_histograms(self, bins: Iterable[Bins], view: View, grid: Grid) -> AffineParams:
+        """`fit` by the histogram of every group, to within a bin."""
+        raise NotImplementedError(f"{type(self).__name__} does not go by histograms")
+
+    def fit_moments(self, moments: Iterable[Moments], view: View, grid: Grid) -> AffineParams:
+        """`fit` by the averages over every group."""
+        raise NotImplementedError(f"{type(self).__name__} does not go by moments")
 
     @classmethod
     def parse(cls, argument: str | None) -> Clip:

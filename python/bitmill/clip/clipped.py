@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import AffineParams, Range
+from bitmill.clip.extremes import lesser_greater
 from bitmill.clip.minmax import MinMax
 from bitmill.grid import Grid, View
 
@@ -30,16 +34,37 @@ def fit_clipped(lo: Array, hi: Array, full: Range, view: View, grid: Grid) -> Af
     >>> made.scale.tolist(), made.unclipped
     ([[2.0, 0.5714285969734192]], 1)
     """
-    lo, hi = (np.clip(end, *full).astype(np.float32) for end in (lo, hi))
-    if grid.rule == "offset":
-        empty = (lo == hi) & (full.min != full.max)
-    else:
-        empty = ((lo == 0) & (hi == 0)) & ~((full.min == 0) & (full.max == 0))
-    lo, hi = np.where(empty, full.min, lo), np.where(empty, full.max, hi)
+    cut = Range(*(_within(full, kernels.to_float32(end)) for end in (lo, hi)))
     if grid.rule == "signed_max":
-        lo, hi = _towards_greater(Range(lo, hi), full)
+        cut = _towards_greater(cut, full)
+    return fit_or_full(cut, lambda: full, view, grid)
+
+
+def fit_or_full(found: Range, full: Callable[[], Range], view: View, grid: Grid) -> AffineParams:
+    """The scale rule of `grid` applied to the ranges `found`, or to the `full` ones where empty.
+
+    A range is empty if it is zero alone (with an offset: any one value). `full` is asked only if
+    there is such a group, and those that it gives a range are counted in `unclipped`.
+    """
+    empty = _is_empty(found, grid.rule)
+    if not empty.any():
+        return MinMax().fit_ranges(found, view, grid)
+    seen = full()
+    unclipped = empty & ~_is_empty(seen, grid.rule)
+    lo, hi = (np.where(unclipped, *both) for both in zip(seen, found, strict=True))
     made = MinMax().fit_ranges(Range(lo, hi), view, grid)
-    return made._replace(unclipped=int(np.count_nonzero(empty)))
+    return made._replace(unclipped=int(np.count_nonzero(unclipped)))
+
+
+def _is_empty(found: Range, rule: str) -> Array:
+    """By their bits: NumPy's comparisons obey a floating-point mode that the caller has set."""
+    lo, hi = (end.view(np.int32) for end in found)
+    empty: Array = lo == hi if rule == "offset" else (lo | hi) << 1 == 0
+    return empty
+
+
+def _within(full: Range, end: Array) -> Array:
+    return lesser_greater(full.min, lesser_greater(full.max, end).min).max
 
 
 def _towards_greater(cut: Range, full: Range) -> Range:
@@ -47,6 +72,6 @@ def _towards_greater(cut: Range, full: Range) -> Range:
 
     The rule gives the extra code to that side; clipped, both sides may be equally long.
     """
-    magnitude = np.maximum(-cut.min, cut.max)
+    magnitude = lesser_greater(-cut.min, cut.max).max
     positive, zero = full.max > -full.min, np.float32(0)
     return Range(np.where(positive, zero, -magnitude), np.where(positive, magnitude, zero))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array
-from bitmill._results import AffineParams
+from bitmill._results import AffineParams, Range
 from bitmill._sizes import group_count
 from bitmill.clip.base import Clip
 from bitmill.clip.clipped import fit_clipped
@@ -19,6 +21,7 @@ from bitmill.clip.extremes import finite_ranges
 from bitmill.clip.matrix import each_block, matrix_of
 from bitmill.clip.moments import means
 from bitmill.grid import Grid, View
+from bitmill.summaries import Bins, full_ranges
 
 _BINS = 2048
 _CHUNK = 1 << 16  # values of one group that are counted at a time
@@ -60,6 +63,7 @@ class Entropy(Clip):
     """
 
     name: ClassVar[str] = "entropy"
+    by_histograms: ClassVar[bool] = True
     bins: int = _BINS
 
     def __post_init__(self) -> None:
@@ -76,10 +80,42 @@ class Entropy(Clip):
         farthest = np.maximum(centre - full.min, full.max - centre)
         kept = self._kept_shares(x, view, grid, centre, farthest)
         # A share of 1 gives the full range, whatever the product rounds to: infinity is cut to it.
-        reach = np.where(kept == 1, np.inf, kept * farthest)
-        # 0 is in the range of other grids anyway; here it is if it is in that of the data.
-        lo, hi = np.minimum(centre - reach, 0), np.maximum(centre + reach, 0)
-        return fit_clipped(lo, hi, full, view, grid)
+        return _fit(centre, np.where(kept == 1, np.inf, kept * farthest), full, view, grid)
+
+    def fit_histograms(self, bins: Iterable[Bins], view: View, grid: Grid) -> AffineParams:
+        """The same by the bins that are there, or by wider ones if they are more than `bins`.
+
+        The bin that begins at 0, on symmetric grids also the one that ends there, is not counted,
+        for it cannot tell which of its values are 0. The centre of offset grids is the edge next
+        to the mean.
+        """
+        known = list(bins)
+        found = np.array([self._by_bins(one, grid) for one in known])
+        centre, reach = found.T.reshape(2, *view.params)
+        return _fit(centre, reach, full_ranges(known, view.params), view, grid)
+
+    def _by_bins(self, bins: Bins, grid: Grid) -> tuple[float, float]:
+        """The centre, and how far the range reaches from it."""
+        counts, edge = bins.counts.copy(), 0
+        if grid.rule == "offset":
+            mean = (bins.centres * counts).sum() / bins.total
+            edge = round(math.ldexp(mean, -bins.exponent))
+        index = np.arange(bins.first, bins.first + counts.size)
+        counts[index == 0] = 0
+        at = index - edge
+        if grid.qmin < 0:
+            counts[index == -1] = 0
+            at = np.where(at < 0, -1 - at, at)
+        below, above = max(0, -int(at.min())), max(0, int(at.max()) + 1)
+        doublings = ((max(below, above) - 1) // self.bins).bit_length()
+        at, below, above = at >> doublings, -(-below >> doublings), -(-above >> doublings)
+        wider = np.zeros(below + above, np.int64)
+        np.add.at(wider, at + below, counts)
+        levels = grid.qmax + 1
+        kept = entropy_threshold(wider, levels, below) if wider.sum() >= levels else math.inf
+        if kept >= max(below, above):
+            return math.ldexp(edge, bins.exponent), math.inf
+        return math.ldexp(edge, bins.exponent), math.ldexp(kept, bins.exponent + doublings)
 
     def _kept_shares(
         self, x: Array, view: View, grid: Grid, centre: Array, farthest: Array
@@ -135,3 +171,12 @@ class Entropy(Clip):
 
     def __str__(self) -> str:
         return self.name if self.bins == _BINS else f"{self.name}:{self.bins}"
+
+
+def _fit(centre: Array, reach: Array, full: Range, view: View, grid: Grid) -> AffineParams:
+    """Parameters for what lies within reach, and for 0.
+
+    0 is in the range of other grids anyway; of offset ones it is if it is in that of the data.
+    """
+    lo, hi = np.minimum(centre - reach, 0), np.maximum(centre + reach, 0)
+    return fit_clipped(lo, hi, full, view, grid)

@@ -48,13 +48,20 @@ def merge(a: Range, b: Range) -> Range:
     >>> merge(one, two)
     Range(min=array([-2.], dtype=float32), max=array([3.], dtype=float32))
     """
-    lo = kernels.column_minmax(np.stack([a.min.reshape(-1), b.min.reshape(-1)]), num_threads=1).min
-    hi = kernels.column_minmax(np.stack([a.max.reshape(-1), b.max.reshape(-1)]), num_threads=1).max
-    return Range(lo.reshape(a.min.shape), hi.reshape(a.max.shape))
+    return Range(lesser_greater(a.min, b.min).min, lesser_greater(a.max, b.max).max)
 
 
-# Chunks of a row, and channels that come again, are merged by the kernels too: NumPy's comparisons
-# would obey a floating-point mode that the caller has set.
+# All comparisons are those of the kernels: NumPy's obey a floating-point mode of the caller.
+
+
+def lesser_greater(a: Array, b: Array) -> Range:
+    """The lesser and the greater of two float32 arrays of one shape, element by element.
+
+    >>> lesser_greater(np.float32([1, 2]), np.float32([3, -2]))
+    Range(min=array([ 1., -2.], dtype=float32), max=array([3., 2.], dtype=float32))
+    """
+    lo, hi = kernels.column_minmax(np.stack([a.reshape(-1), b.reshape(-1)]), num_threads=1)
+    return Range(lo.reshape(a.shape), hi.reshape(a.shape))
 
 
 def _absmax(x: Array, view: View, num_threads: int | None) -> Array:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array
-from bitmill._results import AffineParams
+from bitmill._results import AffineParams, Range
 from bitmill.clip.base import Clip
 from bitmill.clip.clipped import fit_clipped
 from bitmill.clip.extremes import finite_ranges
 from bitmill.clip.moments import mean_square, means
 from bitmill.grid import Grid, View
+from bitmill.summaries import Moments, full_ranges
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class MeanStd(Clip):
     """
 
     name: ClassVar[str] = "meanstd"
+    by_moments: ClassVar[bool] = True
     k: float
 
     def __post_init__(self) -> None:
@@ -48,8 +51,17 @@ class MeanStd(Clip):
         """The scale rule of `grid` applied to that range of every group."""
         full = finite_ranges(x, view, num_threads=num_threads)
         mean = means(x, view)
+        return self._fit(mean, np.sqrt(mean_square(x, view, mean)), full, view, grid)
+
+    def fit_moments(self, moments: Iterable[Moments], view: View, grid: Grid) -> AffineParams:
+        """The same by the mean and standard deviation of every group."""
+        known = list(moments)
+        mean, std = np.array([(one.mean, one.std) for one in known]).T.reshape(2, *view.params)
+        return self._fit(mean, std, full_ranges(known, view.params), view, grid)
+
+    def _fit(self, mean: Array, std: Array, full: Range, view: View, grid: Grid) -> AffineParams:
         with np.errstate(over="ignore"):  # an infinite reach is cut to the full range
-            reach = self.k * np.sqrt(mean_square(x, view, mean))
+            reach = self.k * std
         return fit_clipped(mean - reach, mean + reach, full, view, grid)
 
     @classmethod

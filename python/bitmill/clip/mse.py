@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +11,14 @@ import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
-from bitmill._results import AffineParams, each_param
+from bitmill._results import AffineParams, Range, each_param
 from bitmill.clip.base import Clip
 from bitmill.clip.extremes import finite_ranges
 from bitmill.clip.matrix import matrix_of
+from bitmill.clip.minmax import MinMax
+from bitmill.clip.mse_range import mse_range
 from bitmill.grid import Grid, View
+from bitmill.summaries import Bins
 
 MODES = ("fast", "exact")
 
@@ -55,6 +59,7 @@ class MSE(Clip):
 
     mode: str = "fast"
     name: ClassVar[str] = "mse"
+    by_histograms: ClassVar[bool] = True
     takes_importance: ClassVar[bool] = True
     bytes_per_group: ClassVar[int] = 32
     most_bits: ClassVar[int] = 8
@@ -88,6 +93,15 @@ class MSE(Clip):
         )
         shaped = each_param(lambda p: p.reshape(view.params), made[:3])
         return AffineParams(*shaped, *made[3:])
+
+    def fit_histograms(self, bins: Iterable[Bins], view: View, grid: Grid) -> AffineParams:
+        """Nearly the best parameters, those of `mse_range`: in both modes, which bins cannot tell.
+
+        At 8 bits it takes 1 to 3 ms for a channel, for asymmetric grids 7 ms.
+        """
+        ends = np.array([mse_range(one, grid) for one in bins], np.float64).reshape(-1, 2)
+        lo, hi = kernels.to_float32(np.ascontiguousarray(ends.T)).reshape(2, *view.params)
+        return MinMax().fit_ranges(Range(lo, hi), view, grid)
 
     @classmethod
     def parse_exact(cls, argument: str | None) -> MSE:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,11 +13,13 @@ from bitmill import _check, _core, kernels
 from bitmill._dtypes import Array
 from bitmill._results import AffineParams, Range
 from bitmill.clip.base import Clip
-from bitmill.clip.extremes import ranges
+from bitmill.clip.clipped import fit_or_full
+from bitmill.clip.extremes import lesser_greater, ranges
 from bitmill.clip.matrix import matrix_of
 from bitmill.clip.minmax import MinMax
 from bitmill.grid import Grid, View
 from bitmill.percentile import of_rows, percentage
+from bitmill.summaries import Bins, full_ranges
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Percentile(Clip):
     A group that would have no range though its values are not all 0 (with an offset: not all equal)
     keeps its full range, and is counted as `unclipped` in `QTensor.health`.
 
+    It is not for the activations of transformers, which have a few large values that matter most:
+    with static int8 ranges, one for each input of a linear layer, the embeddings of MiniLM have a
+    cosine of 0.868 to those of the float model by "percentile:99.9" and of 0.994 by "minmax"
+    (`bench/static_activations.py`).
+
     Raises ValueError unless 0 < p <= 100, TypeError for what is no number.
 
     >>> Percentile(99.9)
@@ -44,6 +51,7 @@ class Percentile(Clip):
 
     p: float
     name: ClassVar[str] = "percentile"
+    by_histograms: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "p", percentage(self.p))
@@ -75,38 +83,39 @@ class Percentile(Clip):
             magnitude = grid.rule in ("absmax", "full_range")
             return ranges(x, view, magnitude=magnitude, num_threads=num_threads)
 
-        found = self._range(x, view, grid.rule, full, num_threads)
-        empty = _is_empty(found, grid.rule)
-        if not empty.any():
-            return MinMax().fit_ranges(found, view, grid)
-        seen = full()
-        unclipped = empty & ~_is_empty(seen, grid.rule)
-        lo, hi = (np.where(unclipped, *both) for both in zip(seen, found, strict=True))
-        made = MinMax().fit_ranges(Range(lo, hi), view, grid)
-        return made._replace(unclipped=int(np.count_nonzero(unclipped)))
-
-    def _range(
-        self,
-        x: Array,
-        view: View,
-        rule: str,
-        full: Callable[[], Range],
-        num_threads: int | None,
-    ) -> Range:
-        """The clipped range of every group, in the shape `view.params`."""
-
-        def percentiles(p: float, *, magnitude: bool = False) -> Array:
+        def percentiles(p: float, magnitude: bool) -> Array:
             found = _of_groups(x, view, p, magnitude=magnitude, num_threads=num_threads)
             return found.reshape(view.params)
 
+        return fit_or_full(self._range(percentiles, grid.rule, full), full, view, grid)
+
+    def fit_histograms(self, bins: Iterable[Bins], view: View, grid: Grid) -> AffineParams:
+        """The same rule by percentiles that are right to within a bin."""
+        known = list(bins)
+        seen = full_ranges(known, view.params)
+
+        def percentiles(p: float, magnitude: bool) -> Array:
+            of = (one.magnitudes() if magnitude else one for one in known)
+            found = kernels.to_float32(np.array([one.percentile(p) for one in of]))
+            return found.reshape(view.params)
+
+        def full() -> Range:
+            return seen
+
+        return fit_or_full(self._range(percentiles, grid.rule, full), full, view, grid)
+
+    def _range(
+        self, percentiles: Callable[[float, bool], Array], rule: str, full: Callable[[], Range]
+    ) -> Range:
+        """The clipped range of every group, by percentiles of its values or magnitudes."""
         if rule in ("asymmetric", "offset"):
             below = _left_of_100(self.p) / 2
-            return Range(percentiles(below), percentiles(_left_of_100(below)))
-        most = percentiles(self.p, magnitude=True)
+            return Range(percentiles(below, False), percentiles(_left_of_100(below), False))
+        most = percentiles(self.p, True)
         if rule != "signed_max":  # no other rule asks at which end the value of most magnitude is
             return Range(-most, most)
         lo, hi = full()
-        return Range(_extreme(lo, -most).max, _extreme(hi, most).min)
+        return Range(lesser_greater(lo, -most).max, lesser_greater(hi, most).min)
 
 
 def _left_of_100(p: float) -> float:
@@ -126,16 +135,3 @@ def _of_groups(x: Array, view: View, p: float, **options: Any) -> Array:
             rows = _check.array(part).reshape(-1, width)
             parts.append(of_rows(rows, p, x, **options).reshape(matrix.shape[0], -1))
     return kernels.to_float32(np.concatenate(parts, axis=1))
-
-
-def _extreme(a: Array, b: Array) -> Range:
-    """Elementwise, by the kernel: NumPy's comparisons obey a mode that the caller has set."""
-    lo, hi = kernels.column_minmax(np.stack([a.reshape(-1), b.reshape(-1)]))
-    return Range(lo.reshape(a.shape), hi.reshape(a.shape))
-
-
-def _is_empty(found: Range, rule: str) -> Array:
-    """Which ranges hold one value, or without an offset nothing but zero; by their bits."""
-    lo, hi = (end.view(np.int32) for end in found)
-    empty: Array = lo == hi if rule == "offset" else (lo | hi) << 1 == 0
-    return empty

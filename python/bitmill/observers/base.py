@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from bitmill import _check
-from bitmill._dtypes import Array
-from bitmill._results import Range
+from bitmill._results import AffineParams, Range
 from bitmill._threads import resolve
 from bitmill.clip import Clip
 from bitmill.clip import resolve as resolve_clip
-from bitmill.clip.clipped import fit_clipped
 from bitmill.grid import Grid, View, view
 from bitmill.observers.batch import Batch
 from bitmill.observers.state import State
@@ -39,9 +37,6 @@ class Observer(Written, ABC):
     batches
         Batches seen.
     """
-
-    _FIT: ClassVar[str] = ""
-    """The method of a clip that is told what this observer knows of a channel."""
 
     def __init__(self, *, axis: int | None = None) -> None:
         wide = 1 << 6  # more axes than an array can have
@@ -108,12 +103,17 @@ class Observer(Written, ABC):
         """
         scheme = self._checked(scheme)
         full = self._full()
-        lo, hi = self._chosen(resolve_clip(scheme.clip), scheme.grid)
         assert self._params is not None
-        made = fit_clipped(lo, hi, full, View((1, lo.size), self._params), scheme.grid)
+        channels = View((1, full.min.size), self._params)
+        clip = resolve_clip(scheme.clip)
+        if clip.by_ranges:
+            made = clip.fit_ranges(full, channels, scheme.grid)
+        elif self.informs(clip):
+            made = self._fitted(clip, channels, scheme.grid)
+        else:
+            raise no_informant(type(self).__name__, clip)
         if made.overflowed:
-            lo, hi = (end.reshape(self._params).astype(np.float32) for end in (lo, hi))
-            raise overflow_error(scheme, Range(lo, hi))
+            raise overflow_error(scheme, self.range)
         health = {k: getattr(made, k) for k in ("underflowed", "unclipped") if getattr(made, k)}
         return QParams(scheme, *made[:3], health)
 
@@ -137,20 +137,13 @@ class Observer(Written, ABC):
             )
         return static
 
-    def _chosen(self, clip: Clip, grid: Grid) -> tuple[Array, Array]:
-        """The range of each channel that `clip` chooses."""
-        full = self._full()
-        if clip.by_ranges:
-            return full
-        fit = getattr(clip, self._FIT, None)
-        if fit is None:
-            raise no_informant(type(self).__name__, clip)
-        found = [fit(self._known(channel), grid) for channel in range(full.min.size)]
-        lo, hi = np.array(found, np.float64).T
-        return lo, hi
+    @staticmethod
+    def informs(clip: Clip) -> bool:
+        """Whether this observer knows what `clip` goes by, beside ranges."""
+        return False
 
-    def _known(self, channel: int) -> Any:
-        """What `_FIT` is told of a channel."""
+    def _fitted(self, clip: Clip, channels: View, grid: Grid) -> AffineParams:
+        """What a clip that this observer informs makes of what it knows."""
         raise NotImplementedError
 
     def _full(self) -> Range:
@@ -202,7 +195,7 @@ def informants(clip: Clip) -> list[type[Observer]]:
     []
     """
     kinds = [kind for kind in KINDS.values() if issubclass(kind, Observer)]
-    return [kind for kind in kinds if kind._FIT and hasattr(clip, kind._FIT)]
+    return [kind for kind in kinds if kind.informs(clip)]
 
 
 def no_informant(who: str, clip: Clip) -> ValueError:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import math
+
 from bitmill import _arguments, _check
-from bitmill._results import Range
+from bitmill._results import AffineParams, Range
+from bitmill.clip import Clip
+from bitmill.grid import Grid, View
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
 from bitmill.observers.counting import added, bins_of, counted, uncounted, validate
@@ -21,8 +25,8 @@ class Histogram(Observer):
     on the values alone: not on their order, on how they were cut into batches and over how many
     processes, nor on the order in which states are merged. They take 8·bins bytes a channel.
 
-    `compute` goes by the exact min and max, or, with another clip than "minmax", by what the clip's
-    `fit_histogram` finds.
+    `compute` takes the clips "minmax", by the exact min and max, and "percentile", "mse",
+    "mse-exact" and "entropy", by the bins.
 
     Raises TypeError or ValueError for `bins` that are not 2 … 32,767.
 
@@ -34,7 +38,6 @@ class Histogram(Observer):
     """
 
     _OPTIONS = ("bins", "axis")
-    _FIT = "fit_histogram"
 
     def __init__(self, bins: int = 2048, *, axis: int | None = None) -> None:
         self.bins = _check.integer(bins, "bins", low=2, high=_arguments.MAX_BINS)
@@ -48,7 +51,14 @@ class Histogram(Observer):
         self._full()
         return bins_of(self._state, range(len(self._state["min"]))[channel])
 
-    _known = histogram
+    @staticmethod
+    def informs(clip: Clip) -> bool:
+        """Whether `clip` goes by histograms."""
+        return clip.by_histograms
+
+    def _fitted(self, clip: Clip, channels: View, grid: Grid) -> AffineParams:
+        each = map(self.histogram, range(math.prod(channels.params)))
+        return clip.fit_histograms(each, channels, grid)
 
     def _empty(self, channels: int) -> State:
         return uncounted(channels, self.bins)

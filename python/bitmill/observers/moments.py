@@ -8,7 +8,9 @@ import math
 import numpy as np
 
 from bitmill import summaries
-from bitmill._results import Range
+from bitmill._results import AffineParams, Range
+from bitmill.clip import Clip
+from bitmill.grid import Grid, View
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
 from bitmill.observers.minmax import unseen, wider
@@ -23,10 +25,10 @@ class Moments(Observer):
     them as `bitmill.reference.error_sums`), and these sums exactly: so the result depends on how
     values are cut into batches, in the last bits, but not on the order in which states are merged.
 
-    `compute` goes by min and max, or, with another clip than "minmax", by what the clip's
-    `fit_moments` finds. A Laplace density is fitted by mean |x|, about 0, and not by the deviation
-    from the mean, which would take a second pass over all batches: for values about 0, or of one
-    sign, as for symmetric grids and after a ReLU, that is what is wanted.
+    `compute` takes the clips "minmax", "aciq" and "meanstd". A Laplace density is fitted by mean
+    |x|, about 0, and not by the deviation from the mean, which would take a second pass over all
+    batches: for values about 0, or of one sign, as for symmetric grids and after a ReLU, that is
+    what is wanted.
 
     >>> import bitmill as bm, numpy as np
     >>> observer = bm.observers.Moments()
@@ -36,8 +38,6 @@ class Moments(Observer):
     >>> found.mean, found.mean_abs, found.mean_square, found.zeros
     (0.8, 1.2, 2.4, 1)
     """
-
-    _FIT = "fit_moments"
 
     def moments(self, channel: int = 0) -> summaries.Moments:
         """The averages, of one channel if there is an `axis`.
@@ -62,7 +62,14 @@ class Moments(Observer):
             max=float(full.max[channel]),
         )
 
-    _known = moments
+    @staticmethod
+    def informs(clip: Clip) -> bool:
+        """Whether `clip` goes by moments."""
+        return clip.by_moments
+
+    def _fitted(self, clip: Clip, channels: View, grid: Grid) -> AffineParams:
+        each = map(self.moments, range(math.prod(channels.params)))
+        return clip.fit_moments(each, channels, grid)
 
     def _empty(self, channels: int) -> State:
         nothing = np.zeros(channels, np.int64)

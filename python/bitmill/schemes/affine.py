@@ -16,7 +16,7 @@ from bitmill import _check, kernels, layouts
 from bitmill._dtypes import Array, dtype
 from bitmill._results import AffineCodes, AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
-from bitmill.clip import Clip, MinMax, merge, ranges, spelled
+from bitmill.clip import Clip, MinMax, finite_ranges, merge, ranges, spelled
 from bitmill.clip import resolve as resolve_clip
 from bitmill.grid import Axis, CodeRange, Grid, View, channel_axis, code_range, rows_of
 from bitmill.grid import view as view_of
@@ -195,10 +195,7 @@ class Affine:
 
     def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
         """Ranges of all groups. Raises ValueError for NaN and infinity."""
-        found = ranges(x, self.view(x.shape), num_threads=num_threads)
-        if not (np.isfinite(found.min).all() and np.isfinite(found.max).all()):
-            raise _check.nonfinite_error(x)
-        return found
+        return finite_ranges(x, self.view(x.shape), num_threads=num_threads)
 
     def merge(self, seen: Range | None, more: Range) -> Range:
         """The ranges of groups of which `seen` and `more` are each about some values."""
