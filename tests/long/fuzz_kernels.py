@@ -159,6 +159,29 @@ def fit(r: Round) -> None:
     )
 
 
+def fit_errors(r: Round) -> None:
+    """If exact, few codes and small groups: there the twin tries every breakpoint."""
+    exact = r.chance(0.5)
+    rows, cols = min(r.rows, 4), r.number(1, 60) if exact else min(r.cols, 2000)
+    if not rows or not cols:
+        return
+    group = r.one_of([None, 1, 7, 15, 16, 17, 32, 33]) if exact else r.group
+    if group and rows * cols / group > 200:
+        group = None
+    low, high = r.range.values()
+    down = max(0, (high - low).bit_length() - (r.number(2, 5) if exact else 8))
+    options = {"qmin": low >> down, "qmax": high >> down, "rule": r.rule, "scales": r.scales}
+    options |= {"group_size": group, "exact": exact}
+    x = r.values((rows, cols), r.type, finite=True)
+    weights = r.rng.random(r.one_of([(cols,), x.shape]), np.float32) ** r.number(0, 9)
+    weights[r.rng.random(weights.shape) < r.one_of([0, 0.2, 0.95])] = 0
+    importance = weights if r.chance(0.5) else None
+    same(
+        tuple(kernels.mse_params(x, importance, **options, **r.threads)),
+        tuple(reference.mse_params(x, importance, **options)),
+    )
+
+
 def code_and_decode(r: Round) -> None:
     x = r.values((r.rows, r.cols), r.type, finite=True)
     given = r.parameters((r.rows, group_count(r.cols, r.group)))
@@ -254,6 +277,7 @@ def play(seed: int) -> None:
         for kernel in (
             quantize,
             fit,
+            fit_errors,
             code_and_decode,
             columns,
             ranges,

