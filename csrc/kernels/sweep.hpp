@@ -26,7 +26,7 @@ struct Best {
   int span = 0;
 };
 
-constexpr int kPoints = 4096, kWords = kPoints / 64;
+constexpr int kPoints = 256, kWords = kPoints / 64;
 
 // What is known at scales in falling order, u = 1 / scale: `gain` is what the best scale for its codes,
 // `fit`, leaves of the sum of w x^2. Vectors may begin at the last.
@@ -67,20 +67,42 @@ class Sweep {
     for (int i = 0; i < kSeen; i += 8) write_f64(seen_ + i, splat_f64(0));
     least_ = best_.gain > least_ ? best_.gain : least_;
     start(guess > 0 ? guess : most_);
-    bound();
-    for (int round = 0; round < kRounds && breakpoints_ > kFew && 2 * count_ < kPoints; ++round) {
-      halve();
-      bound();
-    }
-    each_window([&](double from, double to) { try_between(from, to); });
+    refine(kDepth);
     try_waiting();
   }
 
   const Best& best() const { return best_; }
 
  private:
-  static constexpr int kRounds = 48, kSeen = 64;
+  static constexpr int kRounds = 48, kSeen = 64, kDepth = 3;
   static constexpr double kFew = 24;
+
+  // Halves the cells until few breakpoints are left, and tries these. Where the cells become too many, as they
+  // do for fine codes of long groups, it goes on with each alone.
+  void refine(int depth) {
+    bound();
+    for (int round = 0; round < kRounds && breakpoints_ > kFew && 2 * count_ < kPoints; ++round) {
+      halve();
+      bound();
+    }
+    if (breakpoints_ > kFew && depth > 0)
+      each_alone(depth - 1);
+    else
+      each_window([&](double from, double to) { try_between(from, to); });
+  }
+
+  BITMILL_SELDOM void each_alone(int depth) {
+    const Points all = points_[now_];
+    uint64_t alive[kWords];
+    memcpy(alive, alive_, sizeof alive);
+    for (int k = 0; k < kWords; ++k)
+      for (uint64_t bits = alive[k]; bits; bits &= bits - 1) {
+        const int i = 64 * k + lowest_bit(bits);
+        for (int end = 0; end < 2; ++end) points_[now_].copy(end, all, i + end);
+        count_ = 2;
+        refine(depth);
+      }
+  }
 
   static BITMILL_INLINE f64x8 size_of(f64x8 x) { return max(x, sub(splat_f64(0), x)); }
 
