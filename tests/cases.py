@@ -243,7 +243,7 @@ def _importance(rng: np.random.Generator, x: Array, i: int) -> Array | None:
         return None
     shape = x.shape if i % 4 else x.shape[1:]
     weights = rng.random(shape, np.float32) ** 3
-    weights[(rng.random(shape) < 0.2) | (weights < 2.0**-24)] = 0
+    weights[(rng.random(shape) < 0.2) | (weights < 2.0**-40)] = 0
     return weights * np.float32(i % 8 != 2)
 
 

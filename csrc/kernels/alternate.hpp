@@ -43,7 +43,8 @@ class Alternate {
  private:
   void start(double qmax, double middle) {
     const double half = 32767.0 * g_.unit, widest = 2 * half / qmax;
-    const double low = kLeastScales[bits_] * deviation_of(g_, true) / widest;
+    const double typical = kLeastScales[bits_] * deviation_of(g_, true) / widest;
+    const double low = typical > 1.0 / 64 ? typical : 1.0 / 64;
     const double mid = low < 0.5 ? low : 0.5, end = low < 0.55 ? low : 0.55;
     const double mid_step = (1.0775 - mid) / (kMiddles - 1), end_step = (1.045 - end) / (kEnds - 1);
     for (int k = 0; k < kStarts; ++k) {

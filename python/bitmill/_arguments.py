@@ -102,9 +102,9 @@ def _importance(given: Any, x: Array) -> Array | None:
         raise ValueError(
             f"importance has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
         )
-    if not ((importance == 0) | (importance >= 2.0**-24) & (importance <= 1)).all():
+    if not ((importance == 0) | (importance >= 2.0**-40) & (importance <= 1)).all():
         raise ValueError(
-            "importance is not 0 or from 2^-24 to 1 everywhere: divide it by its maximum"
+            "importance is not 0 or from 2^-40 to 1 everywhere: divide it by its maximum"
         )
     return importance
 

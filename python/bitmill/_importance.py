@@ -14,7 +14,7 @@ from bitmill._dtypes import Array
 def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
     """Float32 from 0 to 1, of this shape or of its last axis: `importance` times a power of two.
 
-    What is below 2^-24 of the largest counts as 0: sums beside the others would not tell.
+    What is below 2^-40 of the largest counts as 0: sums beside the others would not tell.
 
     >>> importance_for(np.array([3.0, 0.0, 12.0]), (2, 3))
     array([0.1875, 0.    , 0.75  ], dtype=float32)
@@ -33,4 +33,4 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
         )
     most = values.max(initial=0)
     scaled = np.ldexp(values, -int(np.frexp(most)[1]))
-    return np.where(scaled < 2.0**-24, 0, scaled).astype(np.float32)
+    return np.where(scaled < 2.0**-40, 0, scaled).astype(np.float32)

@@ -64,6 +64,7 @@ def _starts(group: Fixed, qmax: int, middle: int) -> tuple[Array, Array]:
     half = 32767 * group.unit
     widest = 2 * half / qmax
     low = LEAST[qmax.bit_length()] * deviation(group, about_mean=True) / widest
+    low = max(low, 1 / 64)  # however long the tails are, and where all 12 bits are the same
 
     def scales(count: int, least: float, most: float) -> Array:
         least = min(least, low)

@@ -43,7 +43,7 @@ def mse_params(
 ) -> AffineParams:
     """Parameters that minimize Σw·(x − x̂)² over each group of `x` [R, C], finite: [R, groups].
 
-    w is `importance`, float32, 0 or from 2^−24 to 1, [C] or [R, C]; None, or for all of a group 0
+    w is `importance`, float32, 0 or from 2^−40 to 1, [C] or [R, C]; None, or for all of a group 0
     (without an offset: wherever x is not 0), is 1. Of the rule only the kind counts: with "absmax"
     and "full_range" the scale is positive, with "signed_max" of either sign; "asymmetric" has a
     zero-point, of which, if `exact`, all are tried, else the one of the range and its neighbours;

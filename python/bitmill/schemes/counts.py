@@ -47,6 +47,8 @@ def clipped(x: Array, params: Params, view: View, limits: CodeRange) -> int:
     """
     least, most = limits.qmin - 1, limits.qmax + 1
     matrix, spread = x.reshape(view.matrix), each_param(view.spread, params)
+    if most - least > 65535:  # codes of 16 bits have no more room
+        return _clipped_one_by_one(x, spread, view, limits)
     if spread[1] is not None:
         spread = (spread[0], spread[1].astype(zero_point_dtype(most)), None)
     step = max(1, _CHUNK // max(1, view.matrix[1]))
@@ -61,6 +63,16 @@ def clipped(x: Array, params: Params, view: View, limits: CodeRange) -> int:
                 part, *own, qmin=least, qmax=most, group_size=view.group_size
             )
         count += int(np.count_nonzero(codes == least)) + int(np.count_nonzero(codes == most))
+    return count
+
+
+def _clipped_one_by_one(x: Array, spread: Params, view: View, limits: CodeRange) -> int:
+    values, flat = x.reshape(-1), each_param(lambda p: p.reshape(-1), spread)
+    count, step = 0, _CHUNK >> 4
+    for start in range(0, values.size, step):
+        at = np.arange(start, min(start + step, values.size))
+        own = each_param(itemgetter(view.param_of(at)), flat)
+        count += int(np.count_nonzero(_beyond(kernels.to_float32(values[at]), own, limits)))
     return count
 
 
