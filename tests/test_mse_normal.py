@@ -94,7 +94,9 @@ def test_optimum_of_the_kernel_is_that_of_the_moments(bits, table, rule):
     """To 1e-6, and of 8 bits to 5e-6: that density is coarser, as its optimum takes too long."""
     x, w, h = density(1 << (19 if bits < 8 else 14))
     codes = range(-(1 << bits - 1) + (table is NARROW), 1 << bits - 1)
-    made = kernels.mse_params(x[None], w, qmin=codes[0], qmax=codes[-1], rule=rule, exact=True)
+    weights = np.where(w < 2.0**-40, np.float32(0), w)  # the least that kernels take
+    options = {"qmin": codes[0], "qmax": codes[-1], "rule": rule, "exact": True}
+    made = kernels.mse_params(x[None], weights, **options)
     near, step = table[bits][0], float(made.scale[0, 0])
     coarse = {"found_within": 2e-3, "within": 5e-6, "step_within": 5e-4} if bits == 8 else {}
     check(x, w, h, step, codes, near=near, **coarse)
@@ -113,7 +115,7 @@ def test_offset_fit_of_quantiles_is_nearly_the_mid_rise_grid(bits):
     x = np.array(half + [-v for v in half], np.float32)
     made = kernels.mse_params(x[None], qmin=0, qmax=(1 << bits) - 1, rule="offset")
     step, offset = float(made.scale[0, 0]), float(made.offset[0, 0])
-    assert offset + step * ((1 << bits) - 1) / 2 == pytest.approx(0, abs=1e-3)
+    assert offset + step * ((1 << bits) - 1) / 2 == pytest.approx(0, abs=2e-3)
     codes = [k + 0.5 for k in range(-(1 << bits - 1), 1 << bits - 1)]
     within = 1e-6 if bits == 1 else 1e-2
     assert error(step, codes) == pytest.approx(MID_RISE[bits][1], rel=within)
