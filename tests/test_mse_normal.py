@@ -115,7 +115,7 @@ def test_offset_fit_of_quantiles_is_nearly_the_mid_rise_grid(bits):
     x = np.array(half + [-v for v in half], np.float32)
     made = kernels.mse_params(x[None], qmin=0, qmax=(1 << bits) - 1, rule="offset")
     step, offset = float(made.scale[0, 0]), float(made.offset[0, 0])
-    assert offset + step * ((1 << bits) - 1) / 2 == pytest.approx(0, abs=2e-3)
+    assert offset + step * ((1 << bits) - 1) / 2 == pytest.approx(0, abs=step / 5)
     codes = [k + 0.5 for k in range(-(1 << bits - 1), 1 << bits - 1)]
     within = 1e-6 if bits == 1 else 1e-2
     assert error(step, codes) == pytest.approx(MID_RISE[bits][1], rel=within)
@@ -126,7 +126,7 @@ def test_offset_fit_of_quantiles_is_nearly_the_mid_rise_grid(bits):
     ("options", "db", "within"),
     [
         ({"scale_rule": "full_range"}, 19.258, 0.03),
-        ({"offset": True, "symmetric": False}, 19.377, 0.08),  # wanted: 0.03
+        ({"offset": True, "symmetric": False}, 19.377, 0.05),  # wanted: 0.03
     ],
 )
 def test_a_million_samples_lose_what_their_distribution_does(rng, clip, options, db, within):

@@ -7,7 +7,7 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-constexpr int kRounds = 6, kStarts = 32, kMiddles = 12, kEnds = 10;
+constexpr int kRounds = 6, kLongRounds = 24, kLong = 1024, kStarts = 32, kMiddles = 12, kEnds = 10;
 
 struct Line {
   double scale, offset; // of code 2^(bits - 1)
@@ -31,7 +31,8 @@ class Alternate {
 
   Line run() {
     bool better = true;
-    for (int round = 0; round < kRounds && better; ++round) {
+    const int rounds = g_.n > kLong ? kLongRounds : kRounds; // long groups take longer to settle
+    for (int round = 0; round < rounds && better; ++round) {
       better = false;
       for (int from = 0; from < kStarts; from += 16) better |= step(from);
     }

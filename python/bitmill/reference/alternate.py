@@ -20,7 +20,8 @@ from bitmill.reference.search import (
     shift_for,
 )
 
-ROUNDS = 6
+ROUNDS, LONG_ROUNDS, LONG = 6, 24, 1024
+"""Rounds at most, and those of groups of more than so many values, which take longer to settle."""
 MID = (12, 0.5, 1.0775)
 ENDS = (10, 0.55, 1.045)
 """How many scales at the start, from where to where, in units of (max − min) / qmax, have a range
@@ -41,7 +42,7 @@ def search_offset(group: Fixed, qmax: int) -> tuple[float, float]:
     n = float(len(group.x) if group.w is None else group.w.sum())
     x = float(group.wx.sum())
     best = np.zeros(len(scale))
-    for _ in range(ROUNDS):
+    for _ in range(LONG_ROUNDS if len(group.x) > LONG else ROUNDS):
         times, plus = _multipliers(group.unit, scale, offset, shift)
         sums = integer_sums(group, Lanes(times, plus, lo, lo + qmax, shift), bits)
         xq, qq, q = (s.astype(np.float64) for s in sums)
