@@ -42,3 +42,15 @@ def test_encoder_matrices_keep_at_least(matrices, bits, group_size, options, sqn
     scheme = bm.Affine(bits, group_size=group_size, scales="float16", **options)
     kept = [bm.metrics(w, bm.quantize(w, scheme)).sqnr_db for w in matrices]
     assert np.average(kept, weights=[w.size for w in matrices]) >= sqnr_db
+
+
+@pytest.mark.parametrize(
+    ("group_size", "sqnr_db", "bits_per_weight"), [(32, 22.80, 4.46), (16, 24.80, 4.84)]
+)
+def test_two_level_scales_keep_at_least(matrices, group_size, sqnr_db, bits_per_weight):
+    scales = bm.Scales("float16", bits=6, super_block=384)
+    scheme = bm.Affine(4, group_size=group_size, scales=scales, **OFFSET)
+    made = [bm.quantize(w, scheme) for w in matrices]
+    kept = [bm.metrics(w, q).sqnr_db for w, q in zip(matrices, made, strict=True)]
+    assert np.average(kept, weights=[w.size for w in matrices]) >= sqnr_db
+    assert 8 * sum(q.nbytes for q in made) / sum(w.size for w in matrices) <= bits_per_weight
