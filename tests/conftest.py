@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Shared by all tests: the ISA under test, seeded random numbers, canaries, needs()."""
+"""Shared by all tests: the ISA under test, seeded random numbers, canaries, needs(), pieces."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bitmill import _core
+from bitmill.checkpoint import job
 from checkpoints import llama, make
 
 SEED = int(os.environ.get("BITMILL_TEST_SEED", "20261123"))
@@ -84,3 +85,17 @@ def same_bits(got: Any, wanted: Any, what: object = "") -> None:
             f"{what}: {bad.size} bytes differ, first at element {at}: "
             f"{got.reshape(-1)[at]!r} instead of {wanted.reshape(-1)[at]!r}"
         )
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tensors of the pieces that are worked on, and not just looked at."""
+    seen = []
+
+    def work(piece: job.Piece, *rest: Any) -> Any:
+        seen.append(piece.tensor)
+        return real(piece, *rest)
+
+    real = job._work
+    monkeypatch.setattr(job, "_work", work)
+    return seen

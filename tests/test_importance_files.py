@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import CheckpointError, LayerScheme, Progress, job, pieces
+from bitmill.checkpoint import CheckpointError, LayerScheme, Progress, pieces
 from bitmill.checkpoint.target import WORK
 from bitmill.checkpoint.write import write_tensors
 from checkpoints import CONFIG, contents, llama, make, weight
@@ -395,20 +395,6 @@ def test_target_may_not_replace_the_file(src: Path, tmp_path: Path) -> None:
 
 class StopError(Exception):
     """Ends a run."""
-
-
-@pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tensors of the pieces that are worked on, and not just looked at."""
-    seen = []
-
-    def work(piece: job.Piece, *rest: Any) -> Any:
-        seen.append(piece.tensor)
-        return real(piece, *rest)
-
-    real = job._work
-    monkeypatch.setattr(job, "_work", work)
-    return seen
 
 
 def broken_off(src: Path, dst: Path, path: Path | None, count: int) -> None:

@@ -22,7 +22,6 @@ from bitmill.checkpoint import (
     CheckpointError,
     LayerScheme,
     Progress,
-    job,
     pieces,
     quantize_checkpoint,
 )
@@ -68,20 +67,6 @@ def stop_after(count: int) -> Callable[[Progress], None]:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the small Llama into some hundred pieces."""
     monkeypatch.setattr(pieces, "PIECE", 1 << 12)
-
-
-@pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tensors of the pieces that are worked on, and not just looked at."""
-    seen = []
-
-    def work(piece: job.Piece, *rest: Any) -> Any:
-        seen.append(piece.tensor)
-        return real(piece, *rest)
-
-    real = job._work
-    monkeypatch.setattr(job, "_work", work)
-    return seen
 
 
 @pytest.mark.parametrize("rules", RULES, ids=["W4", "int4-asym", "int3-asym", "tensor", "column"])

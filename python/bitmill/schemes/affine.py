@@ -22,8 +22,9 @@ from bitmill.grid import Axis, CodeRange, Grid, View, channel_axis, code_range, 
 from bitmill.grid import view as view_of
 from bitmill.schemes import counts
 from bitmill.schemes.base import Cut, Encoded, Field, register
+from bitmill.schemes.options import check_options
 from bitmill.schemes.overflow import overflow_error
-from bitmill.schemes.scales import Scales, scales_of
+from bitmill.schemes.scales import Scales
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
 
@@ -88,7 +89,7 @@ class Affine:
     offset: bool = False
 
     def __post_init__(self) -> None:
-        _check_options(self)
+        check_options(self)
 
     # What the options mean
 
@@ -469,60 +470,6 @@ def _layout(
     elif grid.rule == "offset" and isinstance(scales, str):
         made.append(Field("offset", grid.scales, params))
     return tuple(made)
-
-
-def _check_options(scheme: Affine) -> None:
-    """Raise for options out of range or excluding each other; settle the spelling of the others."""
-
-    def settle(name: str, value: object) -> None:
-        object.__setattr__(scheme, name, value)
-
-    settle("bits", _check.code_width(scheme.bits))
-    for name in ("symmetric", "narrow_range", "offset"):
-        settle(name, _check.flag(getattr(scheme, name), name))
-    settle("group_size", _check.group_size(scheme.group_size))
-    settle("axis", _axis(scheme.axis))
-    settle("clip", resolve_clip(scheme.clip))
-    most = resolve_clip(scheme.clip).most_bits
-    if scheme.bits > most:
-        raise ValueError(f"clip={scheme.clip!r} goes with up to {most} bits, not {scheme.bits}")
-    _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
-    settle("scales", scales_of(scheme.scales))
-    if isinstance(scheme.scales, Scales):
-        _check_super_block(scheme.scales, scheme.group_size)
-    if scheme.group_size is not None and scheme.axis != "row":
-        raise ValueError(
-            f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
-            "groups run along rows (leave out axis)"
-        )
-    if scheme.scale_rule == "signed_max" and scheme.narrow_range:
-        raise ValueError(
-            "scale_rule='signed_max' and narrow_range=True exclude each other: the rule is for the "
-            "code that narrow_range leaves out"
-        )
-    if not scheme.symmetric and scheme.narrow_range:
-        raise ValueError("narrow_range=True goes with symmetric=True")
-    if not scheme.symmetric and scheme.scale_rule != "absmax":
-        raise ValueError(f"scale_rule={scheme.scale_rule!r} goes with symmetric=True")
-    if scheme.symmetric and scheme.offset:
-        raise ValueError("offset=True goes with symmetric=False")
-
-
-def _check_super_block(scales: Scales, group_size: int | None) -> None:
-    if group_size is None:
-        raise ValueError(f"scales={scales!r} goes with groups: group_size=32")
-    if scales.super_block % group_size:
-        raise ValueError(
-            f"super_block={scales.super_block} is not a multiple of group_size={group_size}"
-        )
-
-
-def _axis(axis: Any) -> Axis:
-    if axis is None or axis == "row":
-        return axis  # type: ignore[no-any-return]
-    if isinstance(axis, str):
-        raise ValueError(f"axis={axis!r} is not 'row', None or an int")
-    return _check.integer(axis, "axis", low=-64, high=63)
 
 
 def _describe_axis(axis: Axis) -> str:
