@@ -186,3 +186,20 @@ def test_groups_that_are_looked_at_together_may_end_anywhere(isa, rng, group_siz
                 assert (one is None) == (other is None)
                 if other is not None:
                     same_bits(one, other)
+
+
+@pytest.mark.parametrize(
+    ("qmin", "qmax", "rule"),
+    [(-8, 7, "absmax"), (-128, 127, "absmax"), (-8, 7, "signed_max"), (0, 15, "offset")],
+)
+@pytest.mark.parametrize("length", [9000, 16384, 32768])
+def test_searches_of_long_rows_near_their_maximum_equal_the_twin(
+    isa, rng, length, qmin, qmax, rule
+):
+    # Their squares, to 12 bits, filled 32 bits.
+    x = (rng.choice([-1, 1], (1, length)) * rng.uniform(0.97, 1, (1, length))).astype(np.float32)
+    options = {"qmin": qmin, "qmax": qmax, "rule": rule}
+    got, wanted = kernels.mse_params(x, **options), reference.mse_params(x, **options)
+    same_bits(got.scale, wanted.scale)
+    if wanted.offset is not None:
+        same_bits(got.offset, wanted.offset)

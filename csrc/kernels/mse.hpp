@@ -248,7 +248,8 @@ inline void finish(const Quantizer& q, Fits& fits, Params params, Counts* counts
   fits.clear();
 }
 
-// Codes have at most 8 bits, `scratch` room for three times mse_groups(room) groups of `room`. `params` holds what the rule made of lo and hi, the ranges of all groups, and takes what is better.
+// Codes have at most 8 bits, `scratch` has room for three times mse_groups(room) groups of `room`.
+// `params` holds what the rule made of lo and hi, the ranges of all groups, and takes what is better.
 void mse_params(const Quantizer* q, const float* x, Block block, const float* w, int64_t w_step,
                 const float* lo, const float* hi, bool exact, int16_t* scratch, int64_t room,
                 Params params, Counts* counts) {

@@ -170,7 +170,7 @@ BITMILL_SELDOM int shift_for(double unit, double scale, double last, double step
 
 // The standard deviation, or the root of the mean square, to 12 bits.
 BITMILL_INLINE double deviation_of(const Fixed& g, bool about_mean) {
-  constexpr int64_t kBlock = 32 << 10; // 2^10 pairs a lane, of squares of at most 2^22
+  constexpr int64_t kBlock = 4 << 10; // 2^7 pairs a lane, of squares of at most 2^22
   const u8x64 sixteenth = splat_u16(1 << 11), one = splat_u16(1);
   f64x8 sums[2] = {splat_f64(0), splat_f64(0)}, squares[2] = {splat_f64(0), splat_f64(0)};
   for (int64_t from = 0; from < g.n; from += kBlock) {

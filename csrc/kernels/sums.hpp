@@ -22,6 +22,7 @@ BITMILL_INLINE bool has_weight(const Group& g, float centre) {
   return false;
 }
 
+// The same where an offset makes values of 0 count too.
 BITMILL_INLINE bool has_any_weight(const Group& g) {
   if (!g.w) return true;
   for (int64_t i = 0; i < g.n; ++i)

@@ -49,7 +49,7 @@ def mse_params(
     zero-point, of which, if `exact`, all are tried, else the one of the range and its neighbours;
     "offset" has a real offset.
 
-    If `exact`, the scale is the optimum over all reals (`sweep`), else the best of some 50 fitted
+    If `exact`, the scale is the optimum over all reals (`sweep`), else the best of 32 to 64 fitted
     anew (`search`); offsets are found by alternating fits from 32 starts (`alternate`). Of that
     scale as it is stored and, if `exact`, of its two neighbours and of the other search's scale the
     best is taken, and no group is worse than by `affine_params`, whose result it keeps where
