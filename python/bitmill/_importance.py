@@ -20,7 +20,7 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
     array([0.1875, 0.    , 0.75  ], dtype=float32)
     """
     with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
-        values = _check.array(importance).astype(np.float64)
+        values = _check.array(importance, "importance").astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
             f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
