@@ -97,6 +97,8 @@ def test_values_that_are_not_finite_are_named(name, bad):
 def test_value_that_is_not_finite_among_doubles():
     with pytest.raises(ValueError, match=r"x.flat\[1\], is inf"):
         bm.percentile(np.array([0.1, np.inf]), 50)
+    with pytest.raises(ValueError, match=r"x has 1 value that .* x.flat\[1\], is nan"):
+        bm.percentile(np.array([1e300, np.nan]), 50)
 
 
 @pytest.mark.parametrize(
