@@ -258,6 +258,15 @@ def test_dicts_that_describe_nothing_are_refused(rng):
         observers.MinMax.from_dict(good)
 
 
+def test_ends_of_batches_stay_in_order(rng):
+    ends = rng.integers(-4, 5, (40, 6)).astype(np.float32)
+    ends[rng.random(ends.shape) < 0.2] = np.inf
+    kept = ends[:0]
+    for more in ends:
+        kept = batch_percentile._in_order(kept, more[np.newaxis])
+    same_bits(kept, np.sort(ends, axis=0))
+
+
 # Options
 
 
