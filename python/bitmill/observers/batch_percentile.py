@@ -14,7 +14,7 @@ from bitmill.grid import view
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
 from bitmill.observers.counting import added, bins_of, counted, uncounted, validate
-from bitmill.observers.state import State, same_layout
+from bitmill.observers.state import State, require, same_layout
 
 EXACT = 4096
 """Batches whose ends are kept one by one."""
@@ -70,7 +70,10 @@ class BatchPercentile(Observer):
         if _is_exact(state):
             count = min(EXACT, len(state["minima"]))
             exact = np.empty((count, channels), np.float32)
-            return same_layout(state, {"minima": exact, "maxima": exact})
+            same_layout(state, {"minima": exact, "maxima": exact})
+            lo, hi = state["minima"], state["maxima"]
+            require((lo > -np.inf) & (lo <= hi) & (np.isinf(lo) == np.isinf(hi)), "one of ranges")
+            return require((lo[1:] >= lo[:-1]) & (hi[1:] >= hi[:-1]), "in ascending order")
         same_layout(state, _whole(*[uncounted(channels, _BINS)] * 2))
         for which in ("minima", "maxima"):
             validate(_part(state, which))
