@@ -360,6 +360,7 @@ BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
 }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+BITMILL_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
 BITMILL_INLINE u8x64 splat_u8(int32_t x) {
   return {_mm256_set1_epi8((char)x), _mm256_set1_epi8((char)x)};

@@ -237,6 +237,7 @@ BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
 }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+BITMILL_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }
 BITMILL_INLINE u8x64 and_(u8x64 x, u8x64 y) { return {_mm512_and_si512(x.v, y.v)}; }
 BITMILL_INLINE u8x64 add_u8(u8x64 x, u8x64 y) { return {_mm512_add_epi8(x.v, y.v)}; }

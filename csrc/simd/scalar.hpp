@@ -195,6 +195,7 @@ BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
 }
 BITMILL_INLINE void end_stream() {}
 BITMILL_INLINE void prefetch(const void*) {}
+BITMILL_INLINE void prefetch_far(const void*) {}
 
 #define BITMILL_BYTES(verb, expression)                                                            \
   BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \
