@@ -47,6 +47,7 @@
 //   splat_u8(x) splat_u16(x)     64 times, 32 times x
 //   first_of<T> second_of<T>     32 elements (f16, bf16) in 64 bytes as two vectors, in an order of T's
 //                                own; load_two(p) reads any T in that order
+//   rounded<T>(a, b)             what store makes of a, then of b as f16 or bf16: 64 bytes
 //   narrow<T>(a, b, s, c, d, t)  two load_two as 64 bytes in the order of memory: a and b plus s, c and d
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
