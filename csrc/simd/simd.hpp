@@ -51,6 +51,11 @@
 //   narrow<T>(a, b, s, c, d, t)  two load_two as 64 bytes in the order of memory: a and b plus s, c and d
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
+//   gather(p, i)                 f32x16: p[i[0]], p[i[1]], ...; no index is negative
+//   lookup16(table, i)           f32x16: lanes of `table` by the low four bits of each lane of i
+//   Thresholds16                 15 floats in ascending order, behind which fewer are filled up with infinity:
+//                                thresholds16(p) prepares them once, and
+//   rank16(thresholds, v)        i32x16: how many of them are below v; 0 for NaN
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   prefetch_far(p)              the same for what is read later: as far as L2, which has more room, and can
 //                                wait for more lines at a time
