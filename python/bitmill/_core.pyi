@@ -3,6 +3,7 @@
 from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]
+Minifloat = tuple[int, int, float, bool]
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -158,6 +159,30 @@ def order_statistics(
     out: Array,
     threads: int,
 ) -> int: ...
+def float_encode(
+    format: Minifloat,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def float_decode(
+    format: Minifloat,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...
 def interpolate(low: Array, high: Array, weight: float, out: Array) -> None: ...
 def stream(x: Array, out: Array, lines_in: int, lines_out: int, threads: int) -> int: ...
