@@ -98,6 +98,15 @@ struct TwoLevel {
   bool is_signed;
 };
 
+// A float of a few bits: the sign, an exponent and a mantissa of so many bits each, IEEE's bias. `most` is
+// the largest finite value. Codes above that of `most` are infinity, if there is one, and NaN.
+struct Minifloat {
+  int32_t exponent, mantissa;
+  float most;
+  bool has_infinity;
+  BITMILL_SHARED int32_t bits() const { return 1 + exponent + mantissa; }
+};
+
 // Groups that need a word: see bitmill._results.
 struct Counts {
   int64_t nonfinite, overflowed, underflowed;
@@ -182,6 +191,7 @@ struct Sums {
   FAMILY(Mse, mse)                                                                                 \
   FAMILY(Order, order)                                                                             \
   FAMILY(Kmeans, kmeans)                                                                           \
+  FAMILY(Minifloats, minifloats)                                                                   \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -220,6 +230,10 @@ struct OrderTable {
 };
 struct KmeansTable {
 #define KMEANS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct MinifloatsTable {
+#define MINIFLOATS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

@@ -16,6 +16,7 @@ import numpy as np
 
 from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -359,3 +360,51 @@ def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
         bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
         options = {"rows_per_table": per_table, "bits": bits}
         yield f"{name} {count} thresholds {options}", (x, thresholds), options
+
+
+def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:
+    packed = MINIFLOATS[format].bits < 8 and bool(rng.random() < 0.5)
+    return {"format": format, "group_size": groups(rng, x.shape[1]), "packed": packed}
+
+
+def float_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        format = list(MINIFLOATS)[i % len(MINIFLOATS)]
+        options = _float_groups(rng, x, format)
+        scale = ref.absmax(x, options["group_size"]) / np.float32(MINIFLOATS[format].max)
+        scale = scale * rng.choice(np.float32([1, 1, 0.7, -1, 2.0**-9]), scale.shape)
+        scale[scale == 0] = rng.choice(np.float32([1, 2.0**-149, np.inf]))
+        yield f"{name} {options}", (x, scale), options
+    one = np.ones((1, 1), np.float32)
+    for format in MINIFLOATS:
+        yield f"neighbours {format}", (neighbours(format), one), {"format": format}
+        yield f"every bfloat16 {format}", (every_bfloat16().reshape(1, -1), one), {"format": format}
+
+
+def every_bfloat16() -> Array:
+    """All finite numbers."""
+    bits = np.arange(65536, dtype=np.uint16)
+    return bits[bits & 0x7F80 != 0x7F80].view(ml_dtypes.bfloat16)
+
+
+def neighbours(format: str) -> Array:
+    """Every value, every midpoint between two, and the float32 numbers beside them."""
+    f = MINIFLOATS[format]
+    sizes = np.arange(f.top + 1, dtype=np.uint8).reshape(1, -1)
+    values = ref.float_decode(sizes, np.ones((1, 1), np.float32), format=format)[0]
+    between = np.append((values[1:] + values[:-1]) / 2, [f.max * 1.0625, 3e38])
+    points = np.concatenate([values, between]).astype(np.float32)
+    beside = [np.nextafter(points, np.float32(end)) for end in (-np.inf, np.inf)]
+    every = np.concatenate([points, *beside])
+    return np.concatenate([every, -every]).reshape(1, -1)
+
+
+def float_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, (x, scale), options) in enumerate(float_encode(rng)):
+        codes = ref.float_encode(x, scale, **options)
+        keep = {k: options[k] for k in ("format", "group_size") if k in options}
+        if options.get("packed"):
+            keep["length"] = x.shape[1]
+        elif rng.random() < 0.5:
+            codes = rng.integers(0, 256, codes.shape, np.uint8)
+        yield name, (codes, scale), keep | {"dtype_name": FLOATS[i % 4]}

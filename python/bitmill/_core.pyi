@@ -3,6 +3,7 @@
 from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]
+Minifloat = tuple[int, int, float, bool]
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -194,6 +195,30 @@ def assign_codes(
     per_table: int,
     bits: int,
     out: Array,
+    threads: int,
+) -> None: ...
+def float_encode(
+    format: Minifloat,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def float_decode(
+    format: Minifloat,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    out: Array,
+    type: int,
     threads: int,
 ) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...

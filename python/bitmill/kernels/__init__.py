@@ -11,6 +11,7 @@ from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums
 from bitmill.kernels.histogram import histogram
 from bitmill.kernels.kmeans import assign_codes, kmeans_edges, segment_sums, value_counts
+from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
@@ -29,6 +30,8 @@ __all__ = [
     "column_encode",
     "column_minmax",
     "error_sums",
+    "float_decode",
+    "float_encode",
     "from_float32",
     "histogram",
     "kmeans_edges",

@@ -11,6 +11,7 @@ from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
 from bitmill.reference.histogram import histogram
 from bitmill.reference.kmeans import kmeans_edges
+from bitmill.reference.minifloats import float_decode, float_encode
 from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
@@ -30,6 +31,8 @@ __all__ = [
     "column_encode",
     "column_minmax",
     "error_sums",
+    "float_decode",
+    "float_encode",
     "from_float32",
     "histogram",
     "kmeans_edges",

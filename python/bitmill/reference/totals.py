@@ -72,8 +72,8 @@ def assign_codes(
     """How many thresholds are below each value of `x` [R, C]: uint8 [R, C], uint16 above 255.
 
     `thresholds` is float32 [T, k−1], each row in ascending order; a row of them serves
-    `rows_per_table` rows of `x`, None: all. float64 is rounded to float32 first. With `bits` (1 to 8)
-    codes are packed as `pack` does. NaN has the code 0.
+    `rows_per_table` rows of `x`, None: all. float64 is rounded to float32 first. With `bits` (1 to
+    8) codes are packed as `pack` does. NaN has the code 0.
 
     >>> x = np.array([[0, 1, 1.5, 9]], np.float32)
     >>> assign_codes(x, np.array([[1, 4]], np.float32))
