@@ -65,7 +65,8 @@ class Fits {
     return {(double)(q_.qmin - zero_point), (double)(q_.qmax - zero_point)};
   }
 
-  // Takes the first of the best of these and what is known.
+  // Takes the first of the best of these and what is known: two take hardly longer than one, which may
+  // be given twice.
   void consider(Task& t, const Choice& a, const Choice& b) const {
     const Choice* const two[2] = {&a, &b};
     Tried tried[2];

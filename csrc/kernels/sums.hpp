@@ -30,6 +30,9 @@ BITMILL_INLINE bool has_any_weight(const Group& g) {
   return false;
 }
 
+// Of n qq - q q, as a share of n qq: what is less comes of rounding, and all codes are one.
+constexpr double kLeastSpread = 1e-12;
+
 // Codes from lo <= 0 to hi >= 0.
 struct Span {
   double lo, hi;

@@ -10,6 +10,8 @@ import numpy as np
 from bitmill._dtypes import Array
 
 LANES = 8
+LEAST_SPREAD = 1e-12
+"""Of n·Σq² − (Σq)², as a share of n·Σq²: what is less comes of rounding, and all codes are one."""
 
 
 class Values(NamedTuple):
