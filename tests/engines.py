@@ -39,17 +39,8 @@ def api(name: str) -> Iterator[None]:
     """The public functions on that engine; on "twin", no compiled kernel can be called."""
     with engine(name) as module, pytest.MonkeyPatch.context() as patch:
         if module is reference:
-            users = (
-                _importance,
-                affine,
-                extremes,
-                layouts,
-                minmax,
-                mse,
-                clip_percentile,
-                PERCENTILE,
-            )
-            for user in users:
+            ranges = (extremes, minmax, mse, clip_percentile)
+            for user in (*ranges, _importance, affine, layouts, PERCENTILE):
                 patch.setattr(user, "kernels", reference)
             for kernel in _core.kernel_names():
                 patch.setattr(_core, kernel, None)
