@@ -9,6 +9,9 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
+// Values from which on a group is not searched: codes might stand for more than the largest float.
+constexpr double kTooLarge = 0x1p125;
+
 // Parameters as they are stored, widened.
 struct Choice {
   double scale;
@@ -44,11 +47,11 @@ class Fits {
 
   // Adds a group, unless the rule's choice is what it keeps.
   bool add(const Task& task) {
-    if (q_.rule != kOffset && task.range.lo == 0 && task.range.hi == 0) return false;
+    const double most = task.range.hi > -task.range.lo ? task.range.hi : -task.range.lo;
+    if (most >= kTooLarge || (q_.rule != kOffset && most == 0)) return false;
     Task& t = tasks_[count_++] = task;
     t.error = HUGE_VAL;
-    if (!(q_.rule == kOffset ? has_any_weight(t.group) : has_weight(t.group, 0)))
-      t.group.w = nullptr;
+    drop_idle_weights(&t.group, q_.rule == kOffset);
     return true;
   }
 

@@ -16,8 +16,19 @@ from bitmill.reference.convert import to_float32
 from bitmill.reference.ranges import minmax
 from bitmill.reference.search import Fixed, search_scale
 from bitmill.reference.stored import neighbours, smallest, stored
-from bitmill.reference.sums import LEAST_SPREAD, Values, code_sums, codes, error, in_lanes
+from bitmill.reference.sums import (
+    LEAST_SPREAD,
+    Values,
+    code_sums,
+    codes,
+    error,
+    in_lanes,
+    telling,
+)
 from bitmill.reference.sweep import Span, SpanScale, exact_scale
+
+TOO_LARGE = 2.0**125
+"""Values from which on a group is not searched."""
 
 
 class Choice(NamedTuple):
@@ -53,7 +64,8 @@ def mse_params(
     anew (`search`); offsets are found by alternating fits from 32 starts (`alternate`). Of that
     scale as it is stored and, if `exact`, of its two neighbours and of the other search's scale the
     best is taken, and no group is worse than by `affine_params`, whose result it keeps where
-    nothing is better.
+    nothing is better, and for values from 2^125 on: other codes might stand for more than the
+    largest float32.
     """
     x, importance, size = _arguments.mse_params(x, importance, qmin, qmax, rule, scales, group_size)
     grid = Grid(qmin, qmax, rule, scales)
@@ -90,8 +102,9 @@ def _choice(x: Array, base: AffineParams, at: tuple[slice, slice], grid: Grid) -
 
 def _fit(x: Array, weights: Array | None, usual: Choice, grid: Grid, exact: bool) -> Choice:
     """The best choice for one group."""
-    if weights is not None and not (weights if grid.rule == "offset" else weights * x).any():
-        weights = None
+    if np.abs(x).max() >= TOO_LARGE:
+        return usual
+    weights = telling(weights, x, offset=grid.rule == "offset")
     bits = (grid.qmax - grid.qmin).bit_length()
     tried = [usual]
     if grid.rule == "offset":

@@ -29,6 +29,16 @@ class Values(NamedTuple):
         return cls(values, weights, weights * values)
 
 
+def telling(importance: Array | None, x: Array, *, offset: bool) -> Array | None:
+    """The weights of a group; None if no error counts by them: all are 0, or all w·x.
+
+    With an offset values of 0 may have an error, without one they have none.
+    """
+    if importance is None:
+        return None
+    return importance if (importance if offset else importance * x).any() else None
+
+
 class CodeSums(NamedTuple):
     """Σwxq, Σwq² and Σwq, one for each set of codes q."""
 
