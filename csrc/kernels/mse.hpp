@@ -45,12 +45,17 @@ class Fits {
   const Task& operator[](int i) const { return tasks_[i]; }
   void clear() { count_ = 0; }
 
-  // Adds a group, unless the rule's choice is what it keeps.
-  bool add(const Task& task) {
-    const double most = task.range.hi > -task.range.lo ? task.range.hi : -task.range.lo;
+  // Adds a group with what the rule chose, unless that is what it keeps. Field by field: copying what was
+  // just put together waits for it to arrive.
+  BITMILL_INLINE bool add(int64_t at, const Group& group, const Range& range, const Choice& usual) {
+    const double most = range.hi > -range.lo ? range.hi : -range.lo;
     if (most >= kTooLarge || (q_.rule != kOffset && most == 0)) return false;
-    Task& t = tasks_[count_++] = task;
-    t.error = HUGE_VAL;
+    Task& t = tasks_[count_++];
+    t.at = at, t.error = HUGE_VAL;
+    t.group.x = group.x, t.group.w = group.w, t.group.n = group.n;
+    t.range.lo = range.lo, t.range.hi = range.hi;
+    t.best.scale = usual.scale, t.best.zero_point = usual.zero_point;
+    t.best.offset = usual.offset, t.best.raised = usual.raised;
     drop_idle_weights(&t.group, q_.rule == kOffset);
     return true;
   }
@@ -265,7 +270,7 @@ void mse_params(const Quantizer* q, const float* x, Block block, const float* w,
       const Range range = {(double)lo[at], (double)hi[at]};
       const Choice usual = usual_choice(*q, range, params, at);
       const Group group = {x + row * block.cols + col, w ? w + col : nullptr, n};
-      if (!fits.add({at, group, range, usual, 0, 0, {}, {}})) count(usual, counts);
+      if (!fits.add(at, group, range, usual)) count(usual, counts);
       if (fits.full()) finish(*q, fits, params, counts);
     }
   finish(*q, fits, params, counts);
