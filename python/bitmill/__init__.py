@@ -10,7 +10,7 @@ from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
-from bitmill.lloyd_max import LloydMax, lloyd_max
+from bitmill.lloyd_max import lloyd_max
 from bitmill.metrics import Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
@@ -34,7 +34,6 @@ __all__ = [
     "Affine",
     "CheckpointError",
     "Codebook",
-    "LloydMax",
     "Metrics",
     "QParams",
     "QTensor",
@@ -50,8 +49,8 @@ __all__ = [
     "isas",
     "kernels",
     "kmeans1d",
-    "load",
     "lloyd_max",
+    "load",
     "load_checkpoint",
     "metrics",
     "observers",

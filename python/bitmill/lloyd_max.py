@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +53,6 @@ def _laplace(a: float, b: float) -> _Cell:
 
 
 _CELLS: dict[str, Callable[[float, float], _Cell]] = {"gauss": _gauss, "laplace": _laplace}
-_SPREADS = {"gauss": 6.0, "laplace": 3 / _SQRT2}
-"""Where p^(1/3), by which levels are spread when there are many, has its own scale."""
 
 
 def lloyd_max(distribution: str, bits: int) -> LloydMax:
@@ -81,7 +81,7 @@ def lloyd_max(distribution: str, bits: int) -> LloydMax:
             break
     cells = _cells(cell, levels)
     mass = np.array([c.mass for c in cells])
-    # 1 − Σ(level²·mass), summed so that little is lost: ∫(x − y)²p = ∫x²p − y²∫p where y is the mean.
+    # ∫(x − y)²p = ∫x²p − y·∫xp where y is the mean.
     mse = 1 - 2 * math.fsum(y * c.first for y, c in zip(levels, cells, strict=True))
     entropy = -2 * math.fsum(m * math.log2(m) for m in mass)
     every = np.concatenate([-levels[::-1], levels])
@@ -89,26 +89,12 @@ def lloyd_max(distribution: str, bits: int) -> LloydMax:
 
 
 def _start(distribution: str, half: int) -> Array:
-    """Positive levels at the quantiles of p^(1/3), which are best for many levels."""
+    """Positive levels at the quantiles of p^(1/3), by which many levels are best spread."""
     shares = (np.arange(half) + 0.5) / half
     if distribution == "laplace":
-        return -_SPREADS["laplace"] * np.log1p(-shares)
-    # p^(1/3) is a normal density of variance 3: its quantiles by bisection.
-    levels = []
-    for share in shares:
-        low, high = 0.0, 12.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (
-                (middle, high)
-                if math.erf(middle / _SPREADS["gauss"] ** 0.5) < share
-                else (
-                    low,
-                    middle,
-                )
-            )
-        levels.append(low)
-    return np.array(levels)
+        return -3 / _SQRT2 * np.log1p(-shares)
+    cube_root = NormalDist(0, math.sqrt(3))
+    return np.array([cube_root.inv_cdf(0.5 + share / 2) for share in shares])
 
 
 def _ascending(levels: Array) -> bool:
@@ -118,7 +104,7 @@ def _ascending(levels: Array) -> bool:
 def _cells(cell: Callable[[float, float], _Cell], levels: Array) -> list[_Cell]:
     """The cells of positive levels, from 0 on."""
     ends = [0.0, *((levels[1:] + levels[:-1]) / 2).tolist(), math.inf]
-    return [cell(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [cell(a, b) for a, b in pairwise(ends)]
 
 
 def _newton_step(cell: Callable[[float, float], _Cell], levels: Array) -> Array:

@@ -37,8 +37,8 @@ class Population:
 
     @property
     def weight(self) -> float:
-        """The sum of all weights."""
-        return float(self.counts.sum() if self.weights is None else self.weights.sum())
+        """The sum of all weights, in order: NumPy's own differs between CPUs."""
+        return float(np.cumsum(self.counts if self.weights is None else self.weights)[-1])
 
 
 def one_by_one(x: Array, weights: Array | None, origin: Array) -> Population:
