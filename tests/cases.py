@@ -323,13 +323,13 @@ def kmeans_edges(rng: np.random.Generator) -> Iterator[Case]:
     for i in range(180):
         length = int(rng.choice([1, 2, 3, 7, 8, 9, 16, 17, 40, 100, 300]))
         values, weights = _sorted_rows(rng, i, length)
-        k = int(rng.choice([1, 2, 3, 5, 16, 31, 33, 40, 64, length, length + 1]))
+        k = int(rng.choice([1, 2, 3, 5, 8, 9, 16, 33, 64, length, length + 1]))
         yield f"{i} {length} values, {k} clusters", (values, weights, k), {"pin_zero": i % 5 == 0}
     values = np.sort(rng.standard_normal((1, 2500)), axis=1)
-    for k in (2, 24, 33, 400, 1900):
+    for k in (2, 8, 9, 33, 400, 1900):
         yield f"2500 values, {k} clusters", (values, None, k), {}
     levels = np.repeat(np.arange(60.0), 3)[np.newaxis] + np.tile([-0.01, 0, 0.01], 60)
-    for k in (33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
+    for k in (9, 33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
         yield f"clumps, {k} clusters", (levels, None, k), {}
 
 
@@ -341,13 +341,14 @@ def value_counts(rng: np.random.Generator) -> Iterator[Case]:
     yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
 
 
-def segment_sums(rng: np.random.Generator) -> Iterator[Case]:
+def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         if x.dtype == np.float32:
-            values = x.reshape(-1)
-            edges = np.sort(rng.integers(0, values.size + 1, int(rng.integers(1, 9))))
-            weights = None if i % 8 else rng.random(values.size, np.float32)
-            yield name, (values, edges, weights), {"center": float(rng.integers(-1, 2))}
+            shift = int(rng.choice([0, 3, 8, 16]))
+            some = np.unique(x.reshape(-1).view(np.uint32) >> 16)[: 40 if shift else 2]
+            slots = np.full(65536, -1, np.int32)
+            slots[some] = np.arange(len(some)) * (65536 >> shift)
+            yield f"{name} {shift}", (x, slots, shift, _importance(rng, x, i // 4)), {}
 
 
 def assign_codes(rng: np.random.Generator) -> Iterator[Case]:

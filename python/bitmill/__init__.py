@@ -8,7 +8,9 @@ from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
+from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
+from bitmill.lloyd_max import lloyd_max
 from bitmill.metrics import Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Affine",
     "CheckpointError",
+    "Codebook",
     "Metrics",
     "QParams",
     "QTensor",
@@ -45,6 +48,8 @@ __all__ = [
     "isa",
     "isas",
     "kernels",
+    "kmeans1d",
+    "lloyd_max",
     "load",
     "load_checkpoint",
     "metrics",

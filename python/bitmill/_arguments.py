@@ -292,17 +292,14 @@ def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
     return x, _importance(weights, x, "weights")
 
 
-def segment_sums(
-    x: Any, edges: Any, weights: Any, center: Any
-) -> tuple[Array, Array, Array | None, float]:
-    """x, edges, weights, center."""
-    x = _vector(x, "x", "float32")
-    edges = _vector(edges, "edges", "int64")
-    if not (len(edges) and edges[0] >= 0 and edges[-1] <= len(x) and (np.diff(edges) >= 0).all()):
-        raise ValueError(f"edges do not ascend from 0 to {len(x)}, the number of values")
-    if weights is not None:
-        _check.shaped(weights, "weights", x.shape, ("float32",))
-    return x, edges, weights, _check.number(center, "center")
+def bucket_sums(
+    x: Any, slots: Any, shift: Any, weights: Any
+) -> tuple[Array, int, int, Array | None]:
+    """x, shift, how many buckets there are, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float32",))
+    shift = _check.integer(shift, "shift", low=0, high=16)
+    _check.shaped(slots, "slots", (65536,), ("int32",))
+    return x, shift, max(0, int(slots.max()) + (65536 >> shift)), _importance(weights, x, "weights")
 
 
 def assign_codes(
@@ -322,15 +319,6 @@ def assign_codes(
     if np.isnan(thresholds).any() or (thresholds[:, 1:] < thresholds[:, :-1]).any():
         raise ValueError("thresholds are not in ascending order: np.sort(thresholds, axis=1)")
     return x, thresholds, per_table, _codes_for(x, 0, thresholds.shape[1], bits, out, (thresholds,))
-
-
-def _vector(x: Any, name: str, of: str) -> Array:
-    """`x`, if it is a 1-D C-contiguous array of this dtype."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
-    if x.ndim != 1:
-        raise ValueError(f"{name} has shape {x.shape}; wanted 1-D: {name}.reshape(-1)")
-    return _check.contiguous(x, name, (of,))
 
 
 def packed_length(packed: Array, bits: int, length: object) -> int:

@@ -182,8 +182,17 @@ def value_counts(
     sums: Array | None,
     threads: int,
 ) -> None: ...
-def segment_sums(
-    x: Array, weights: Array | None, edges: Array, center: float, out: Array, threads: int
+def bucket_sums(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    slots: Array,
+    shift: int,
+    buckets: int,
+    out: Array,
+    threads: int,
 ) -> None: ...
 def assign_codes(
     x: Array,

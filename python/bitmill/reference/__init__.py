@@ -16,7 +16,7 @@ from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
-from bitmill.reference.totals import assign_codes, segment_sums, value_counts
+from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
 from bitmill.reference.two_level import two_level_params
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "affine_params",
     "affine_quantize",
     "assign_codes",
+    "bucket_sums",
     "column_absmax",
     "column_decode",
     "column_encode",
@@ -40,7 +41,6 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
-    "segment_sums",
     "to_float32",
     "two_level_params",
     "unpack",
