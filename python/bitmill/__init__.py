@@ -14,7 +14,7 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import Affine, Float, Scales
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Affine",
     "CheckpointError",
+    "Float",
     "Metrics",
     "QParams",
     "QTensor",
