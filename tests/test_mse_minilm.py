@@ -59,8 +59,8 @@ def test_two_level_scales_keep_at_least(matrices, group_size, sqnr_db, bits_per_
 @pytest.mark.parametrize(
     ("kind", "rule", "sqnr_db"),
     [
-        ("mxfp4", "floor", 18.545), ("mxfp4", "compressed-tensors", 18.826), ("nvfp4", None, 20.527),
-        ("mxfp8_e4m3", None, 31.550), ("fp8_e4m3", None, 31.657),
+        ("mxfp4", "floor", 18.545), ("mxfp4", "compressed-tensors", 18.826),
+        ("nvfp4", None, 20.527), ("mxfp8_e4m3", None, 31.550), ("fp8_e4m3", None, 31.657),
     ],
 )  # fmt: skip
 def test_floats_keep(matrices, kind, rule, sqnr_db):
