@@ -14,8 +14,8 @@ import bitmill
 
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
-    {"_dtypes", "_results", "_core"},
-    {"_check", "_minifloats", "_sizes"},
+    {"_dtypes", "_minifloats", "_results", "_core"},
+    {"_check", "_sizes"},
     {"_arguments"},
     {"_threads"},
     {"kernels", "reference"},

@@ -16,7 +16,7 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import Affine, Float, Scales
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -34,6 +34,7 @@ __all__ = [
     "Affine",
     "CheckpointError",
     "Codebook",
+    "Float",
     "Metrics",
     "QParams",
     "QTensor",
