@@ -121,6 +121,25 @@ BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
   return n;
 }
 BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16) { return div(x, s); }
+
+BITMILL_INLINE f32x16 gather(const float* p, i32x16 at) { BITMILL_LANES(f32x16, get(p + at.v[i])); }
+BITMILL_INLINE f32x16 lookup16(f32x16 table, i32x16 at) {
+  BITMILL_LANES(f32x16, table.v[at.v[i] & 15]);
+}
+struct Thresholds16 {
+  float t[15];
+};
+BITMILL_INLINE Thresholds16 thresholds16(const float* p) {
+  Thresholds16 r;
+  memcpy(r.t, p, sizeof r.t);
+  return r;
+}
+BITMILL_INLINE i32x16 rank16(const Thresholds16& thresholds, f32x16 x) {
+  i32x16 r = {};
+  for (float t : thresholds.t)
+    for (int i = 0; i < 16; ++i) r.v[i] += t < x.v[i];
+  return r;
+}
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }

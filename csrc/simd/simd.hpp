@@ -50,6 +50,11 @@
 //   narrow<T>(a, b, s, c, d, t)  two load_two as 64 bytes in the order of memory: a and b plus s, c and d
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
+//   gather(p, i)                 f32x16: p[i[0]], p[i[1]], ...; no index is negative
+//   lookup16(table, i)           f32x16: lanes of `table` by the low four bits of each lane of i
+//   Thresholds16                 15 floats in ascending order, behind which fewer are filled up with infinity:
+//                                thresholds16(p) prepares them once, and
+//   rank16(thresholds, v)        i32x16: how many of them are below v; 0 for NaN
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   round(v)                     f64x8: to nearest even, |v| < 2^51
 //   greater(a, b, x, y)          f64x8: x where a > b, y elsewhere and where either is NaN
