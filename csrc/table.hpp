@@ -98,6 +98,15 @@ struct TwoLevel {
   bool is_signed;
 };
 
+// Values that codes stand for, as bitmill._lookup.padded makes them: 16, or 256 if `wide`. A range is divided
+// by the divisor to give the scale, which is `empty` for zeros.
+struct LookupTable {
+  const float *values, *thresholds;
+  const int32_t* order;
+  bool wide;
+  float divisor, empty;
+};
+
 // Groups that need a word: see bitmill._results.
 struct Counts {
   int64_t nonfinite, overflowed, underflowed;
@@ -154,6 +163,7 @@ struct Kept {
   FAMILY(Errors, errors)                                                                           \
   FAMILY(Mse, mse)                                                                                 \
   FAMILY(Order, order)                                                                             \
+  FAMILY(Tables, tables)                                                                           \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -188,6 +198,10 @@ struct MseTable {
 };
 struct OrderTable {
 #define ORDER BITMILL_MEMBER
+#include "kernels.def"
+};
+struct TablesTable {
+#define TABLES BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

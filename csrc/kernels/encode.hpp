@@ -1,40 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Values to codes, by groups.
 #pragma once
+#include "batch.hpp"
 #include "groups.hpp"
-#include "look.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
-
-// Memory that is asked for while codes are made, since DRAM would idle: 2, 4 or 8 lines of 64 bytes for
-// every 64 values, from `at` on.
-struct Ahead {
-  const char* at;
-  int lines;
-
-  BITMILL_INLINE void step() {
-    prefetch(at);
-    prefetch(at + 64);
-    if (lines > 2) prefetch(at + 128), prefetch(at + 192);
-    for (int i = 4; i < lines; ++i) prefetch(at + 64 * i);
-    at += 64 * lines;
-  }
-};
-
-// Where codes go; past the caches, lines of them.
-template <class Code> struct Put {
-  Code* to;
-  bool past;
-
-  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
-  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
-    if (past)
-      stream_bytes(to + i, codes);
-    else
-      store_bytes(to + i, codes);
-  }
-};
 
 // n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
 template <class Encode, class T, class Code>

@@ -40,7 +40,7 @@ def in_lanes(terms: Array, count: int = LANES) -> Array:
 
     Or, in the same way, of another `count` of lanes that is a power of two.
     """
-    steps = -(-terms.shape[-1] // count)
+    steps = max(1, -(-terms.shape[-1] // count))
     padded = np.zeros((*terms.shape[:-1], steps * count))
     padded[..., : terms.shape[-1]] = terms
     lanes = padded.reshape(*terms.shape[:-1], steps, count)

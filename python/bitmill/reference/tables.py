@@ -11,6 +11,7 @@ from bitmill import _arguments
 from bitmill._dtypes import Array, dtype
 from bitmill._lookup import Lookup, largest, lookup
 from bitmill._results import TableCodes, TableSums
+from bitmill._sizes import group_count
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import minmax
@@ -61,12 +62,12 @@ def _each_group(
 ) -> Iterator[tuple[int, slice, Lookup, np.float32]]:
     """Row, columns, table and scale of every group."""
     tables = [lookup(table.reshape(1, -1)) for table in values]
-    size = max(1, size or shape[1])
     for row in range(shape[0]):
         table = tables[row // (rows_per_table or shape[0])]
-        for group in range(-(-shape[1] // size)):
+        for group in range(group_count(shape[1], size)):
+            span = slice(None) if size is None else slice(group * size, (group + 1) * size)
             s = np.float32(1) if scale is None else scale[row, group].astype(np.float32)
-            yield row, slice(group * size, (group + 1) * size), table, s
+            yield row, span, table, s
 
 
 def nearest(x: Array, table: Lookup, scale: np.float32) -> Array:
@@ -115,7 +116,8 @@ def table_quantize(
         span, most = np.maximum(-lo, hi), abs(most)
     else:
         span = np.where(hi > -lo, hi, lo)
-    scale, raised = _stored(span / most, span, scales)
+    with np.errstate(over="ignore", under="ignore"):
+        scale, raised = _stored(span / most, span, scales)
     scale = np.where(span == 0, np.float32((values == 0).any()), scale)
     overflowed = int((~np.isfinite(scale)).sum())
     stored = from_float32(scale, scales)
@@ -192,6 +194,6 @@ def table_sums(
             group = to_float32(x[row, span])
             t = table.values[0, nearest(group, table, s)].astype(np.float64)
             w = np.float64(1) if importance is None else importance[row % len(importance), span]
-            made.cross[(*at, k)] = in_lanes((w * group.astype(np.float64)) * t, 16)
-            made.square[(*at, k)] = in_lanes(w * (t * t), 16)
+            made.cross[(*at, k)] = in_lanes((w * group.astype(np.float64)) * t, 16) + 0.0
+            made.square[(*at, k)] = in_lanes(w * (t * t), 16) + 0.0
     return made

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Where the codes of a batch go, whatever makes them.
+#pragma once
+#include "codes.hpp"
+#include "look.hpp"
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+// Memory that is asked for while codes are made, since DRAM would idle: 2, 4 or 8 lines of 64 bytes for
+// every 64 values, from `at` on.
+struct Ahead {
+  const char* at;
+  int lines;
+
+  BITMILL_INLINE void step() {
+    prefetch(at);
+    prefetch(at + 64);
+    if (lines > 2) prefetch(at + 128), prefetch(at + 192);
+    for (int i = 4; i < lines; ++i) prefetch(at + 64 * i);
+    at += 64 * lines;
+  }
+};
+
+// Where codes go; past the caches, lines of them.
+template <class Code> struct Put {
+  Code* to;
+  bool past;
+
+  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
+  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
+    if (past)
+      stream_bytes(to + i, codes);
+    else
+      store_bytes(to + i, codes);
+  }
+};
+
+// Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
+template <class T, class Codes, class Encode>
+BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
+                                 Encode encode) {
+  using Code = typename Codes::Code;
+  const int64_t step = group < kChunk ? batch.n : kChunk;
+  for (int64_t done = 0; done < batch.n; done += step) {
+    const int64_t n = least(batch.n - done, step);
+    if constexpr (sizeof(Code) == 1)
+      if ((group % 64 == 0 || group == 32 || group >= kChunk) && codes.straight(n)) {
+        encode(batch.x + done, n, Put<Code>{codes.line(), true});
+        codes.pass(n);
+        continue;
+      }
+    encode(batch.x + done, n, Put<Code>{codes.room(), false});
+    codes.give(n);
+  }
+  if (batch.ends_row) codes.end_row();
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Codes to values, by groups.
+#pragma once
+#include "codes.hpp"
+#include "steps.hpp"
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+// n codes of one group, at most Lines::kStep bytes of values. A vector of floats is a line.
+template <class T, class Code, class Decode>
+BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decode& decode, Lines& lines) {
+  if constexpr (sizeof(T) == 4) {
+    const int64_t whole = lines.straight(4 * n) / 4;
+    for (int64_t i = 0; i < whole; i += 16)
+      lines.line(4 * i, bytes_of(decode(load_code(codes + i, Whole()))));
+    lines.pass(4 * whole);
+    codes += whole, n -= whole;
+    if (n == 0) return;
+  }
+  T* out = (T*)lines.room();
+  each_vector(n, [&](int64_t i, auto lanes) {
+    store(out + i, decode(load_code(codes + i, lanes)), lanes);
+  });
+  lines.advance(n * (int64_t)sizeof(T));
+}
+
+// All values of a block; decoder_of(i) makes values of the codes of group i.
+template <class Given, class T, class DecoderOf>
+BITMILL_INLINE void decode_rows(const Quantizer& q, const void* stored, const Block& block, T* to,
+                                DecoderOf decoder_of) {
+  Given codes(q, stored, block.cols);
+  Lines lines(to, block.streams);
+  int64_t at = 0;
+  for (int64_t row = 0; row < block.rows; ++row) {
+    codes.start_row();
+    for (int64_t left = block.cols; left > 0; ++at) {
+      const auto decode = decoder_of(at);
+      for (int64_t rest = least(left, block.group); rest > 0;) {
+        int64_t n = least(rest, Lines::kStep / (int64_t)sizeof(T));
+        const auto* from = codes.next(&n);
+        decode_span<T>(from, n, decode, lines);
+        codes.advance(n);
+        rest -= n, left -= n;
+      }
+    }
+  }
+  lines.finish();
+  end_stream();
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA
