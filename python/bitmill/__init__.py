@@ -14,7 +14,7 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Scales, Table
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -29,12 +29,16 @@ if _CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FP4",
+    "IQ4_NL",
+    "NF4",
     "Affine",
     "CheckpointError",
     "Metrics",
     "QParams",
     "QTensor",
     "Scales",
+    "Table",
     "bias_shift",
     "calibrate",
     "clip",

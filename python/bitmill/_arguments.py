@@ -209,7 +209,10 @@ def table_decode(
     dtype_name: Any,
     out: Any,
 ) -> tuple[Array, Array, Array | None, int | None, int, Array]:
-    """codes or words, values [T, n], scale, group size, row length, out; `words` is bits, length."""
+    """codes or words, values [T, n], scale, group size, row length, out.
+
+    `words` is bits and length.
+    """
     bits, length = words
     if bits is None and isinstance(codes, np.ndarray):
         _check.contiguous(codes, "codes", ("uint8",))

@@ -79,7 +79,8 @@ def nearest(x: Array, table: Lookup, scale: np.float32) -> Array:
             q = x / scale
         else:
             q = x * (np.float32(1) / scale)
-    return table.order[0, np.searchsorted(table.thresholds[0], q, side="left")]
+    codes: Array = table.order[0, np.searchsorted(table.thresholds[0], q, side="left")]
+    return codes
 
 
 def table_quantize(

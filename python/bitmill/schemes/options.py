@@ -32,7 +32,7 @@ def check_options(scheme: Affine) -> None:
     _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
     settle("scales", scales_of(scheme.scales))
     if isinstance(scheme.scales, Scales):
-        _check_super_block(scheme.scales, scheme.group_size)
+        scheme.scales.check(scheme.group_size)
     if scheme.group_size is not None and scheme.axis != "row":
         raise ValueError(
             f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
@@ -49,15 +49,6 @@ def check_options(scheme: Affine) -> None:
         raise ValueError(f"scale_rule={scheme.scale_rule!r} goes with symmetric=True")
     if scheme.symmetric and scheme.offset:
         raise ValueError("offset=True goes with symmetric=False")
-
-
-def _check_super_block(scales: Scales, group_size: int | None) -> None:
-    if group_size is None:
-        raise ValueError(f"scales={scales!r} goes with groups: group_size=32")
-    if scales.super_block % group_size:
-        raise ValueError(
-            f"super_block={scales.super_block} is not a multiple of group_size={group_size}"
-        )
 
 
 def _axis(axis: Any) -> Axis:
