@@ -67,7 +67,7 @@ void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params ou
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       const int64_t done = encode_and_look<Encode>(from, n, block.group, groups, stored, to, look);
       if (done == n) return;
-      Ahead ahead{(const char*)look.x(), 2};
+      Ahead<T> ahead = far_ahead(look.x());
       encode_groups<Encode>(from + done, n - done, block.group, groups, done / block.group, stored,
                             to + done, ahead);
     });
@@ -102,7 +102,7 @@ BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& blo
   Batches<T> batches(x, block);
   for (Batch<T> batch = batches.next(); batch.n > 0; batch = batches.next()) {
     load_groups(q, given, batch.at, (batch.n - 1) / block.group + 1, groups);
-    Ahead ahead{(const char*)batch.x + kAhead, (int)sizeof(T)};
+    Ahead<T> ahead = q.bits ? far_ahead(batch.x) : near_ahead(batch.x);
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       encode_groups<LimitedEncoder>(from, n, block.group, groups, 0, stored, to, ahead);
     });

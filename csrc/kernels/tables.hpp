@@ -51,7 +51,7 @@ class Reader {
   using Seen = MinMax<float, false>;
 
   BITMILL_INLINE Reader(Look<Seen, float>& look, const float* x, int64_t part)
-      : look_(look), ahead_{(const char*)x + kAhead, 4}, part_(part) {}
+      : look_(look), ahead_(far_ahead(x)), part_(part) {}
   // Called for every 64 values; `part` is 64, or 32 for groups of 32, or 0.
   BITMILL_INLINE void step() {
     ahead_.step();
@@ -62,7 +62,7 @@ class Reader {
 
  private:
   Look<Seen, float>& look_;
-  Ahead ahead_;
+  Ahead<float> ahead_;
   int64_t part_;
 };
 

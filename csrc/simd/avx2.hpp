@@ -83,12 +83,17 @@ BITMILL_INLINE void store(float* p, f32x16 x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
-BITMILL_INLINE void store(f16* p, f32x16 x) {
-  const __m128i low = _mm256_cvtps_ph(x.a, kNearest), high = _mm256_cvtps_ph(x.b, kNearest);
-  _mm256_storeu_si256((__m256i*)p, _mm256_set_m128i(high, low));
+template <class T> __m256i rounded(f32x16 x);
+template <> BITMILL_INLINE __m256i rounded<f16>(f32x16 x) {
+  return _mm256_set_m128i(_mm256_cvtps_ph(x.b, kNearest), _mm256_cvtps_ph(x.a, kNearest));
 }
-BITMILL_INLINE void store(bf16* p, f32x16 x) {
-  _mm256_storeu_si256((__m256i*)p, low_halves(to_bf16_lanes(x.a), to_bf16_lanes(x.b)));
+template <> BITMILL_INLINE __m256i rounded<bf16>(f32x16 x) {
+  return low_halves(to_bf16_lanes(x.a), to_bf16_lanes(x.b));
+}
+BITMILL_INLINE void store(f16* p, f32x16 x) { _mm256_storeu_si256((__m256i*)p, rounded<f16>(x)); }
+BITMILL_INLINE void store(bf16* p, f32x16 x) { _mm256_storeu_si256((__m256i*)p, rounded<bf16>(x)); }
+template <class T> BITMILL_INLINE u8x64 rounded(f32x16 x, f32x16 y) {
+  return {rounded<T>(x), rounded<T>(y)};
 }
 BITMILL_INLINE void store(double* p, f32x16 x) {
   const f64x8 low = to_f64(x.a), high = to_f64(x.b);
@@ -399,6 +404,7 @@ BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
 }
 BITMILL_INLINE void end_stream() { _mm_sfence(); }
 BITMILL_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+BITMILL_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
 BITMILL_INLINE u8x64 splat_u8(int32_t x) {
   return {_mm256_set1_epi8((char)x), _mm256_set1_epi8((char)x)};

@@ -216,6 +216,7 @@ BITMILL_INLINE u8x64 twice_i16(i32x16 x) {
 }
 BITMILL_INLINE void end_stream() {}
 BITMILL_INLINE void prefetch(const void*) {}
+BITMILL_INLINE void prefetch_far(const void*) {}
 
 #define BITMILL_BYTES(verb, expression)                                                            \
   BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \
@@ -280,6 +281,12 @@ BITMILL_INLINE u8x64 splat_u16(int32_t x) {
 
 template <class T> BITMILL_INLINE f32x16 first_of(u8x64 x) { return load((const T*)x.v); }
 template <class T> BITMILL_INLINE f32x16 second_of(u8x64 x) { return load((const T*)x.v + 16); }
+template <class T> BITMILL_INLINE u8x64 rounded(f32x16 a, f32x16 b) {
+  u8x64 both;
+  store((T*)both.v, a);
+  store((T*)both.v + 16, b);
+  return both;
+}
 template <class T>
 BITMILL_INLINE u8x64 narrow(i32x16 a, i32x16 b, u8x64 s, i32x16 c, i32x16 d, u8x64 t) {
   u8x64 r;

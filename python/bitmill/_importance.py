@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _check, kernels
 from bitmill._dtypes import Array
 
 
@@ -20,7 +20,7 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
     array([0.1875, 0.    , 0.75  ], dtype=float32)
     """
     with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
-        values = _check.array(importance).astype(np.float64)
+        values = _check.array(importance, "importance").astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
             f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
@@ -33,4 +33,5 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
         )
     most = values.max(initial=0)
     scaled = np.ldexp(values, -int(np.frexp(most)[1]))
-    return np.where(scaled < 2.0**-40, 0, scaled).astype(np.float32)
+    # By a kernel: NumPy would round as the caller may have told it to.
+    return kernels.to_float32(np.where(scaled < 2.0**-40, 0, scaled))
