@@ -33,26 +33,6 @@ BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Us
     take_codes<ByteCodes>(q, codes, streams, use);
 }
 
-// Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
-template <class T, class Codes, class Encode>
-BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
-                                 Encode encode) {
-  using Code = typename Codes::Code;
-  const int64_t step = group < kChunk ? batch.n : kChunk;
-  for (int64_t done = 0; done < batch.n; done += step) {
-    const int64_t n = least(batch.n - done, step);
-    if constexpr (sizeof(Code) == 1)
-      if ((group % 64 == 0 || group == 32 || group >= kChunk) && codes.straight(n)) {
-        encode(batch.x + done, n, Put<Code>{codes.line(), true});
-        codes.pass(n);
-        continue;
-      }
-    encode(batch.x + done, n, Put<Code>{codes.room(), false});
-    codes.give(n);
-  }
-  if (batch.ends_row) codes.end_row();
-}
-
 // Codes of the usual groups, while `look` reads as much of the next batch; the number of values done. Only
 // where it counts, since every body is compiled for every rule and dtype.
 template <class Encode, class Seen, class T, class Code>
@@ -87,7 +67,7 @@ void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params ou
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       const int64_t done = encode_and_look<Encode>(from, n, block.group, groups, stored, to, look);
       if (done == n) return;
-      Ahead ahead{(const char*)look.x(), 2};
+      Ahead<T> ahead = far_ahead(look.x());
       encode_groups<Encode>(from + done, n - done, block.group, groups, done / block.group, stored,
                             to + done, ahead);
     });
@@ -122,7 +102,7 @@ BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& blo
   Batches<T> batches(x, block);
   for (Batch<T> batch = batches.next(); batch.n > 0; batch = batches.next()) {
     load_groups(q, given, batch.at, (batch.n - 1) / block.group + 1, groups);
-    Ahead ahead{(const char*)batch.x + kAhead, (int)sizeof(T)};
+    Ahead<T> ahead = q.bits ? far_ahead(batch.x) : near_ahead(batch.x);
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       encode_groups<LimitedEncoder>(from, n, block.group, groups, 0, stored, to, ahead);
     });

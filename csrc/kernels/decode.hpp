@@ -7,14 +7,16 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// n codes of one group, at most Lines::kStep bytes of values. A vector of floats is a line.
+// n codes of one group, at most Lines::kStep bytes of values.
 template <class T, class Code, class Decode>
 BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decode& decode, Lines& lines) {
-  if constexpr (sizeof(T) == 4) {
-    const int64_t whole = lines.straight(4 * n) / 4;
-    for (int64_t i = 0; i < whole; i += 16)
-      lines.line(4 * i, bytes_of(decode(load_code(codes + i, Whole()))));
-    lines.pass(4 * whole);
+  if constexpr (kRegisters) {
+    constexpr int64_t kSize = sizeof(T);
+    const int64_t whole = lines.straight(kSize * n) / kSize;
+    for (int64_t i = 0; i < whole; i += 64 / kSize)
+      lines.line(kSize * i,
+                 line_of<T>([&](int64_t k) { return decode(load_code(codes + i + k, Whole())); }));
+    lines.pass(kSize * whole);
     codes += whole, n -= whole;
     if (n == 0) return;
   }
