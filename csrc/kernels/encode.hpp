@@ -125,7 +125,7 @@ int64_t encode_short_groups(const T* x, int64_t n, const Groups& groups, const S
         encode_span<Encode>(x + i + k, kGroup, groups, g + k / kGroup, stored, codes + i + k,
                             ahead);
     for (int64_t k = 0; k < kPart; k += kGroup, ++g)
-      found.set(g, seen_in<Seen>(next + i + k, kGroup));
+      found.set(g, seen_all<Seen, kGroup>(next + i + k));
   }
   look.skip(both / kGroup);
   return both;
@@ -144,7 +144,7 @@ int64_t encode_long_groups(const T* x, int64_t n, int64_t group, const Groups& g
     Seen seen;
     for (int64_t i = 0; i < end; i += kPart) {
       encode_span<Encode>(x + done + i, kPart, groups, g, stored, codes + done + i, ahead);
-      seen.merge(seen_in<Seen>(next + i, kPart));
+      seen.merge(seen_all<Seen, kPart>(next + i));
     }
     look.take(seen, end);
   }
