@@ -54,7 +54,7 @@ BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int
   const Encode encode(steps, stored.top);
   int64_t i = 0;
   if constexpr (sizeof(Code) == 1) {
-    const u8x64 shift = splat_u16(groups.shift[g]);
+    const u8x64 shift = groups.shift_i16(g);
     for (; i + 64 <= n; i += 64) {
       ahead.step();
       codes.bytes(i, encode64(x + i, encode, shift, encode, shift, stored));
@@ -74,8 +74,8 @@ BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
   for (; i + 64 <= n; i += 64, g += 2) {
     ahead.step();
     const Encode first(groups[g], stored.top), second(groups[g + 1], stored.top);
-    codes.bytes(i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
-                            splat_u16(groups.shift[g + 1]), stored));
+    codes.bytes(
+        i, encode64(x + i, first, groups.shift_i16(g), second, groups.shift_i16(g + 1), stored));
   }
   return i;
 }
