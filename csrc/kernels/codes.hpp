@@ -4,7 +4,6 @@
 #pragma once
 #include "lines.hpp"
 #include "look.hpp"
-#include "pack.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
@@ -16,9 +15,7 @@ class ByteCodes {
   using Code = uint8_t;
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
-      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr) {
-    packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
-  }
+      : lines_(codes, streams), pack_(q.bits ? q.pack->pack_row[q.bits] : nullptr) {}
   // Where the next codes go, at most kChunk; give() says how many there were.
   BITMILL_INLINE uint8_t* room() { return pack_ ? buffer_ + held_ : (uint8_t*)lines_.room(); }
   BITMILL_INLINE void give(int64_t n) {
@@ -41,12 +38,11 @@ class ByteCodes {
   BITMILL_INLINE void finish() { lines_.finish(); }
 
  private:
-  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, lines_, packer_); }
+  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, &lines_); }
 
   Lines lines_;
-  PackRun pack_; // none: codes as they are
-  Packer packer_;
-  int64_t held_ = 0; // codes that fill no 64 yet
+  void (*pack_)(const uint8_t*, int64_t, void*); // none: codes as they are
+  int64_t held_ = 0;                             // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
 };
 
@@ -87,7 +83,7 @@ class GivenBytes {
  public:
   BITMILL_INLINE GivenBytes(const Quantizer& q, const void* codes, int64_t cols)
       : given_(q, codes, cols), words_((const uint32_t*)codes),
-        unpack_(q.bits ? unpack_run_of(q.bits) : nullptr), bits_(q.bits), cols_(cols) {}
+        unpack_(q.bits ? q.pack->unpack_row[q.bits] : nullptr), bits_(q.bits), cols_(cols) {}
   BITMILL_INLINE void start_row() { row_left_ = cols_; }
   BITMILL_INLINE const uint8_t* next(int64_t* n) {
     if (!unpack_) return given_.next(n);
@@ -105,13 +101,13 @@ class GivenBytes {
     held_ = least(row_left_, kChunk);
     row_left_ -= held_;
     at_ = 0;
-    unpack_(words_, held_, buffer_, 0);
+    unpack_(words_, held_, buffer_);
     words_ += words_of(held_, bits_);
   }
 
   GivenCodes<uint8_t> given_;
   const uint32_t* words_;
-  UnpackRun unpack_; // none: codes as they are
+  void (*unpack_)(const uint32_t*, int64_t, uint8_t*); // none: codes as they are
   int bits_;
   int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
   alignas(64) uint8_t buffer_[kChunk];
