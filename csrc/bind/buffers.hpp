@@ -44,8 +44,8 @@ class Taken {
   std::unique_ptr<float[]> floats_;
 };
 
-// Where a kernel for floats of the type `as`, which is kF32 or the same, writes `count` values; `finish` puts
-// them in their place.
+// Where a kernel for the type `as`, which is kF32 or the same, writes `count` values; `finish` puts them in
+// their place.
 class Given {
  public:
   Given(char* to, Float type, Float as, int64_t count, Buffers& buffers)

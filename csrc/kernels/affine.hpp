@@ -121,9 +121,11 @@ BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
                  splat(given.offset ? load_float(given.offset, i, q.scales) : -0.0f));
 }
 
-template <class Codes, class T>
-void decode_affine(const Quantizer& q, const void* codes, const Block& block, Params given, T* to) {
-  decode_rows<Codes>(q, codes, block, to, [&](int64_t i) { return decoder(q, given, i); });
+template <class Given, class T>
+void decode_affine(const Quantizer& q, const void* stored, const Block& block, Params given,
+                   T* to) {
+  Given codes(q, stored, block.cols);
+  decode_rows(codes, block, to, [&](int64_t at) { return decoder(q, given, at); });
 }
 
 template <class T>

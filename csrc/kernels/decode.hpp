@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Codes to values, by groups.
+// Codes of groups along rows to values.
 #pragma once
-#include "codes.hpp"
+#include "lines.hpp"
 #include "steps.hpp"
 
 namespace bitmill::BITMILL_ISA {
@@ -27,17 +27,15 @@ BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decode& deco
   lines.advance(n * (int64_t)sizeof(T));
 }
 
-// All values of a block; decoder_of(i) makes values of the codes of group i.
+// decoder(i) turns the codes of group i into values, 16 at a time.
 template <class Given, class T, class DecoderOf>
-BITMILL_INLINE void decode_rows(const Quantizer& q, const void* stored, const Block& block, T* to,
-                                DecoderOf decoder_of) {
-  Given codes(q, stored, block.cols);
+BITMILL_INLINE void decode_rows(Given& codes, const Block& block, T* to, DecoderOf decoder) {
   Lines lines(to, block.streams);
   int64_t at = 0;
   for (int64_t row = 0; row < block.rows; ++row) {
     codes.start_row();
     for (int64_t left = block.cols; left > 0; ++at) {
-      const auto decode = decoder_of(at);
+      const auto decode = decoder(at);
       for (int64_t rest = least(left, block.group); rest > 0;) {
         int64_t n = least(rest, Lines::kStep / (int64_t)sizeof(T));
         const auto* from = codes.next(&n);

@@ -164,7 +164,8 @@ void table_encode(const Quantizer* q, const LookupTable* table, const void* x, B
 void table_decode(const Quantizer* q, const LookupTable* table, const void* codes, Block block,
                   const void* scale, void* out) {
   with_lookup(*table, [&](const auto& lookup) {
-    decode_rows<GivenBytes>(*q, codes, block, (float*)out, [&](int64_t i) {
+    GivenBytes given(*q, codes, block.cols);
+    decode_rows(given, block, (float*)out, [&](int64_t i) {
       const f32x16 s = splat(scale ? load_float(scale, i, q->scales) : 1.0f);
       return [&lookup, s](i32x16 code) { return mul(lookup.value(code), s); };
     });

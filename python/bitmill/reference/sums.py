@@ -10,6 +10,8 @@ import numpy as np
 from bitmill._dtypes import Array
 
 LANES = 8
+LEAST_SPREAD = 1e-12
+"""Of n·Σq² − (Σq)², as a share of n·Σq²: what is less comes of rounding, and all codes are one."""
 
 
 class Values(NamedTuple):
@@ -25,6 +27,16 @@ class Values(NamedTuple):
         values = x.astype(np.float64)
         weights = np.ones_like(values) if importance is None else importance.astype(np.float64)
         return cls(values, weights, weights * values)
+
+
+def telling(importance: Array | None, x: Array, *, offset: bool) -> Array | None:
+    """The weights of a group; None if no error counts by them: all are 0, or all w·x.
+
+    With an offset values of 0 may have an error, without one they have none.
+    """
+    if importance is None:
+        return None
+    return importance if (importance if offset else importance * x).any() else None
 
 
 class CodeSums(NamedTuple):

@@ -3,6 +3,7 @@
 
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
+from bitmill.schemes.floats import Float
 from bitmill.schemes.scales import Scales
 from bitmill.schemes.tables import FP4, IQ4_NL, NF4, Table
 
@@ -13,6 +14,7 @@ __all__ = [
     "Affine",
     "Encoded",
     "Field",
+    "Float",
     "Scales",
     "Scheme",
     "Table",
