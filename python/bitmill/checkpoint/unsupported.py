@@ -27,7 +27,7 @@ def refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
         raise CheckpointError(f"{source.where}: nothing to quantize: all is ignored, or to be kept")
     names: dict[str, list[str]] = {}
     for tensor in plan.quantized:
-        reason = _why_not(tensor, plan.model)
+        reason = why_not_stored(tensor, plan.model)
         if reason is not None:
             names.setdefault(reason, []).append(tensor.module)
     if names:
@@ -48,7 +48,7 @@ def supported(
     """
     sets: dict[str, list[int]] = {}
     for i, tensor in enumerate(tensors):
-        sets.setdefault(fused_into(tensor) or tensor.name, []).append(i)
+        sets.setdefault(fused_into(tensor.info) or tensor.name, []).append(i)
     made = list(tensors)
     for members in sets.values():
         parts = _supported_parts([tensors[i] for i in members], model, fall_back)
@@ -61,7 +61,7 @@ def _supported_parts(
     parts: list[PlannedTensor], model: Model, fall_back: bool
 ) -> list[PlannedTensor]:
     """The same for the parts of one layer, each with the bits that its own rule gives it."""
-    reason = next((why for part in parts if (why := _why_not(part, model)) is not None), None)
+    reason = next((why for part in parts if (why := why_not_stored(part, model)) is not None), None)
     if reason is None:
         return parts
     for size in _FALLBACK_GROUPS if fall_back else ():
@@ -69,7 +69,7 @@ def _supported_parts(
             replace(p, layer=_regrouped(p.layer, size), unsupported=reason) if p.layer else p
             for p in parts
         ]
-        if all(_why_not(part, model) is None for part in changed):
+        if all(why_not_stored(part, model) is None for part in changed):
             return changed
     kept = f"unsupported: {reason}"
     return [
@@ -87,7 +87,7 @@ def _regrouped(layer: LayerScheme, size: int | None) -> LayerScheme:
     return layer.with_weights(replace(scheme, group_size=size))
 
 
-def _why_not(planned: PlannedTensor, model: Model) -> str | None:
+def why_not_stored(planned: PlannedTensor, model: Model) -> str | None:
     """Why a tensor cannot be stored as planned; None if it can."""
     layer = planned.layer
     if layer is None:
