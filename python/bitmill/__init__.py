@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING as _CHECKING
 from bitmill import clip, kernels, observers, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
+from bitmill.allocation import Allocation, allocate, frontier
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.layouts import pack, unpack
@@ -19,28 +20,34 @@ from bitmill.schemes import Affine, Scales
 if _CHECKING:
     from bitmill.checkpoint import (
         CheckpointError,
+        Sensitivity,
         load,
         load_checkpoint,
         plan_checkpoint,
         quantize_checkpoint,
         save,
+        sensitivity,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Affine",
+    "Allocation",
     "CheckpointError",
     "Metrics",
     "QParams",
     "QTensor",
     "Scales",
+    "Sensitivity",
+    "allocate",
     "bias_shift",
     "calibrate",
     "clip",
     "correct_bias",
     "dequantize",
     "fake_quantize",
+    "frontier",
     "get_num_threads",
     "isa",
     "isas",
@@ -56,6 +63,7 @@ __all__ = [
     "quantize_checkpoint",
     "reference",
     "save",
+    "sensitivity",
     "set_num_threads",
     "unpack",
 ]
@@ -63,11 +71,13 @@ __all__ = [
 
 _OF_CHECKPOINT = (
     "CheckpointError",
+    "Sensitivity",
     "load",
     "load_checkpoint",
     "plan_checkpoint",
     "quantize_checkpoint",
     "save",
+    "sensitivity",
 )
 
 

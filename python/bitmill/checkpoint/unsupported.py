@@ -11,7 +11,7 @@ from bitmill.checkpoint.patterns import Model, is_conv1d, is_embedding, module_o
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.formats import BY_NAME, NATIVE, LayerScheme
-from bitmill.schemes import Affine, Scheme
+from bitmill.schemes import Affine
 
 _FALLBACK_GROUPS = (128, 64, 32, None)
 
@@ -102,16 +102,15 @@ def why_not_stored(planned: PlannedTensor, model: Model) -> str | None:
             reason = "an embedding, which loaders of compressed-tensors do not take for a Linear"
         elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
             reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
-    reason = reason or _why_no_layout(layer.weights, planned.shape)
-    return reason or BY_NAME[layer.format].why_not(layer.weights, planned.shape)
+    return reason or why_no_place(layer, planned.shape)
 
 
-def _why_no_layout(scheme: Scheme, shape: tuple[int, ...]) -> str | None:
-    """Why a scheme cannot cut this shape into groups, whatever the format; None if it can."""
+def why_no_place(layer: LayerScheme, shape: tuple[int, ...]) -> str | None:
+    """Why scheme and format have no place for a weight of this shape, whatever it is; or None."""
     if not shape:
         return "it is a single number"
     try:
-        scheme.layout(shape)
+        layer.weights.layout(shape)
     except ValueError as error:
         return str(error)
-    return None
+    return BY_NAME[layer.format].why_not(layer.weights, shape)
