@@ -56,7 +56,8 @@ def test_candidates_of_two_methods_are_all_native() -> None:
 @pytest.mark.parametrize(
     ("candidates", "problem"),
     [
-        (["W9"], r"'W9': 'W9' is not one of: W2 to W8 \(also W4g32"),
+        (["W9"], r"candidates: 'W9' is not one of: W2 to W8 \(also W4g32"),
+        ({"mine": "W9"}, "candidates: 'mine': 'W9' is not one of"),
         (["W4g0"], "'W4g0' is not one of"),
         (["W4ao"], "'W4ao' is not one of"),
         (["W4", "W4"], "'W4' is there twice"),

@@ -18,7 +18,7 @@ from checkpoints import CONFIG, config_of, contents, llama, make, weight
 from commands import run
 
 LAYER = "model.layers.0"
-COMMANDS = ["quantize", "inspect", "compare", "report", "demo"]
+COMMANDS = ["quantize", "inspect", "compare", "report", "sensitivity", "demo"]
 
 
 def group_of(folder: Path) -> dict[str, Any]:

@@ -6,10 +6,11 @@ alone what becomes of each tensor; `plan` holds the decision, `output` the files
 `convert` and `conversion` do it: `pieces` cuts tensors, `job` does a piece, `pool` says where,
 `run` puts them together, `journal` and `target` see to it that nothing is lost, `manifest` and
 `changed` that nothing is done twice. `candidates` are measured by `measure`: `subjects` are the
-weights, a `trial` is one piece, `measured` what came of all. `loaded`, `inspect` and `compare` look
-at what is there.
+weights, a `trial` is one piece, `measured` what came of all, of which `budget` makes a plan.
+`loaded`, `inspect` and `compare` look at what is there.
 """
 
+from bitmill.checkpoint.budget import plan_budget
 from bitmill.checkpoint.convert import quantize_checkpoint
 from bitmill.checkpoint.data import read_tensor
 from bitmill.checkpoint.errors import CheckpointError
@@ -47,6 +48,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "open_checkpoint",
+    "plan_budget",
     "plan_checkpoint",
     "quantize_checkpoint",
     "read_plan",

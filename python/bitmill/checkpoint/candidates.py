@@ -79,7 +79,8 @@ def _layer(label: str, given: Candidate) -> LayerScheme | None:
     try:
         layer = named(given) if isinstance(given, str) else as_layer(given, "scheme")
     except (TypeError, ValueError) as error:
-        raise type(error)(f"candidates: {label!r}: {error}") from None
+        about = "" if label == given else f"{label!r}: "
+        raise type(error)(f"candidates: {about}{error}") from None
     if (label == KEEP) != (layer is None):
         raise ValueError(f"candidates: {label!r}: the label {KEEP} is for weights as they are")
     return layer

@@ -79,6 +79,8 @@ def run_trial(
             except ScaleOverflowError as error:
                 moved = error if label in seen else error.moved(trial.origin)
                 tried.failed[label] = str(moved)
+            except ValueError as error:
+                tried.failed[label] = str(error)
     return tried
 
 
