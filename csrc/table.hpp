@@ -144,6 +144,33 @@ struct Kept {
   bool nonfinite;
 };
 
+// Where the clusters of one row of k-means go: k + 1 edges, k centroids, their cost, and which centroid is 0.
+struct Clusters {
+  int64_t* edges;
+  double* centroids;
+  double* cost;
+  int64_t* zero;
+};
+// Whether so many clusters of so many points are found by divide and conquer, or by a penalty. The first takes
+// time and memory for every cluster, 16 bits a point.
+BITMILL_SHARED bool divides_clusters(int64_t points, int64_t k) {
+  return k <= 32 && points <= 65535;
+}
+// Bytes that one row of n values needs.
+BITMILL_SHARED int64_t cluster_bytes(int64_t n, int64_t k, bool pin_zero) {
+  const int64_t column = 8 * (n + 32), layers = 2 * k * (n + 2);
+  const int64_t base = 6 * column + 64 * (k + 4);
+  if (pin_zero) return base + 7 * column + layers;
+  const int64_t divided = 2 * column + layers, penalized = 4 * column;
+  return base + (k <= 32 && divided > penalized ? divided : penalized);
+}
+constexpr int64_t kMostClusters = 4096;
+
+// Sums over some values: of the weights w, of w (x - c) and of w (x - c)^2.
+struct Sums {
+  double w, wx, wxx;
+};
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
@@ -154,6 +181,7 @@ struct Kept {
   FAMILY(Errors, errors)                                                                           \
   FAMILY(Mse, mse)                                                                                 \
   FAMILY(Order, order)                                                                             \
+  FAMILY(Kmeans, kmeans)                                                                           \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -188,6 +216,10 @@ struct MseTable {
 };
 struct OrderTable {
 #define ORDER BITMILL_MEMBER
+#include "kernels.def"
+};
+struct KmeansTable {
+#define KMEANS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The verbs that tests call one by one: names, and expressions of i, j (integers) and x, y
-// (floats).
+// The verbs that tests call one by one: names, and expressions of i, j (integers), x, y (floats)
+// and the 16 lanes at a, b that these are made of.
 #pragma once
 
 #define BITMILL_VERBS(VERB)                                                                        \
@@ -24,6 +24,9 @@
   VERB(equal_bits, (int32_t)equal_bits(first_f64(i), first_f64(j)))                                \
   VERB(add_dot_i16, add_dot_i16(i, bytes_of(i), bytes_of(j)))                                      \
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
+  VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \
+  VERB(lookup16, lookup16(y, i))                                                                   \
+  VERB(rank16, rank16(thresholds16((const float*)b), x))                                           \
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \

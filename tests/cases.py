@@ -300,3 +300,62 @@ def two_level_params(rng: np.random.Generator) -> Iterator[Case]:
         }
         params = (scale, made.zero_point, made.offset, _importance(rng, x, i))
         yield f"{name} {keep}", (x, *params), keep
+
+
+def _sorted_rows(rng: np.random.Generator, i: int, length: int) -> tuple[Array, Array | None]:
+    """Values in ascending order, many of them equal, and weights, some of them 0."""
+    kinds = [
+        rng.standard_normal((2, length)),
+        rng.integers(-9, 10, (2, length)).astype(np.float64),
+        VALUES[i % len(VALUES)](rng, (2, length)).astype(np.float64),
+        1e6 + np.rint(rng.standard_normal((2, length)) * 64) / 64,
+    ]
+    values = np.sort(kinds[i % 4], axis=1)
+    if i % 3 == 0:
+        return values, None
+    weights = rng.random((2, length)) ** 3 if i % 3 == 1 else rng.integers(0, 4, (2, length)) * 1.0
+    weights[rng.random((2, length)) < 0.2] = 0
+    return values, weights
+
+
+def kmeans_edges(rng: np.random.Generator) -> Iterator[Case]:
+    for i in range(180):
+        length = int(rng.choice([1, 2, 3, 7, 8, 9, 16, 17, 40, 100, 300]))
+        values, weights = _sorted_rows(rng, i, length)
+        k = int(rng.choice([1, 2, 3, 5, 16, 31, 33, 40, 64, length, length + 1]))
+        yield f"{i} {length} values, {k} clusters", (values, weights, k), {"pin_zero": i % 5 == 0}
+    values = np.sort(rng.standard_normal((1, 2500)), axis=1)
+    for k in (2, 24, 33, 400, 1900):
+        yield f"2500 values, {k} clusters", (values, None, k), {}
+    levels = np.repeat(np.arange(60.0), 3)[np.newaxis] + np.tile([-0.01, 0, 0.01], 60)
+    for k in (33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
+        yield f"clumps, {k} clusters", (levels, None, k), {}
+
+
+def value_counts(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype.itemsize == 2:
+            yield name, (x, _importance(rng, x, i // 2)), {}
+    every = np.arange(65536, dtype=np.uint16).reshape(4, -1)
+    yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
+
+
+def segment_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype == np.float32:
+            values = x.reshape(-1)
+            edges = np.sort(rng.integers(0, values.size + 1, int(rng.integers(1, 9))))
+            weights = None if i % 8 else rng.random(values.size, np.float32)
+            yield name, (values, edges, weights), {"center": float(rng.integers(-1, 2))}
+
+
+def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, 2 * LENGTHS)):
+        count = int(rng.choice([0, 1, 2, 3, 7, 14, 15, 16, 31, 100, 255, 256, 300, 4095]))
+        per_table = [None, 1, 2][i % 3]
+        tables = 1 if per_table is None else -(-3 // per_table)
+        pool = np.append(ref.to_float32(x).reshape(-1), [np.float32(0), np.inf, -np.inf])
+        thresholds = np.sort(rng.choice(pool, (tables, count)), axis=1).astype(np.float32)
+        bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
+        options = {"rows_per_table": per_table, "bits": bits}
+        yield f"{name} {count} thresholds {options}", (x, thresholds), options

@@ -27,6 +27,7 @@ std::vector<std::string> kernel_names() {
 #define ERRORS BITMILL_NAME
 #define MSE BITMILL_NAME
 #define ORDER BITMILL_NAME
+#define KMEANS BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -86,7 +86,7 @@ void quantize_rows(const Quantizer& q, const T* x, const Block& block, Params ou
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       const int64_t done = encode_and_look<Encode>(from, n, block.group, groups, stored, to, look);
       if (done == n) return;
-      Ahead ahead{(const char*)look.x(), 2};
+      Ahead<T> ahead = far_ahead(look.x());
       encode_groups<Encode>(from + done, n - done, block.group, groups, done / block.group, stored,
                             to + done, ahead);
     });
@@ -121,7 +121,7 @@ BITMILL_INLINE void encode_rows(const Quantizer& q, const T* x, const Block& blo
   Batches<T> batches(x, block);
   for (Batch<T> batch = batches.next(); batch.n > 0; batch = batches.next()) {
     load_groups(q, given, batch.at, (batch.n - 1) / block.group + 1, groups);
-    Ahead ahead{(const char*)batch.x + kAhead, (int)sizeof(T)};
+    Ahead<T> ahead = q.bits ? far_ahead(batch.x) : near_ahead(batch.x);
     encode_batch(batch, block.group, codes, [&](const T* from, int64_t n, auto to) {
       encode_groups<LimitedEncoder>(from, n, block.group, groups, 0, stored, to, ahead);
     });
@@ -134,14 +134,16 @@ void affine_encode(const Quantizer* q, const void* x, Block block, Params given,
              [&](auto& codes) { encode_rows(*q, (const T*)x, block, given, codes); });
 }
 
-// n codes of one group, at most Lines::kStep bytes of values. A vector of floats is a line.
+// n codes of one group, at most Lines::kStep bytes of values.
 template <class T, class Code>
 BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decoder& decode, Lines& lines) {
-  if constexpr (sizeof(T) == 4) {
-    const int64_t whole = lines.straight(4 * n) / 4;
-    for (int64_t i = 0; i < whole; i += 16)
-      lines.line(4 * i, bytes_of(decode(load_code(codes + i, Whole()))));
-    lines.pass(4 * whole);
+  if constexpr (kRegisters) {
+    constexpr int64_t kSize = sizeof(T);
+    const int64_t whole = lines.straight(kSize * n) / kSize;
+    for (int64_t i = 0; i < whole; i += 64 / kSize)
+      lines.line(kSize * i,
+                 line_of<T>([&](int64_t k) { return decode(load_code(codes + i + k, Whole())); }));
+    lines.pass(kSize * whole);
     codes += whole, n -= whole;
     if (n == 0) return;
   }

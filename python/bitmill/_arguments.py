@@ -21,6 +21,9 @@ MAX_BINS = 32767
 """Of a histogram; and its least and greatest exponent, and index of a bin."""
 EXPONENTS, INDEXES = (-149, 128), (-(1 << 24), 1 << 24)
 
+MAX_CLUSTERS = 4096
+"""Of `kmeans_edges`."""
+
 RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
 """How a range becomes a scale, in the order of `csrc/table.hpp`."""
 
@@ -93,19 +96,17 @@ def two_level_params(
     return x, given, _importance(importance, x), size
 
 
-def _importance(given: Any, x: Array) -> Array | None:
+def _importance(given: Any, x: Array, name: str = "importance") -> Array | None:
     """[R or 1, C], if there is one."""
     if given is None:
         return None
-    importance: Array = _check.matrix(np.atleast_2d(given), "importance", ("float32",))
+    importance: Array = _check.matrix(np.atleast_2d(given), name, ("float32",))
     if importance.shape not in ((1, x.shape[1]), x.shape):
         raise ValueError(
-            f"importance has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
+            f"{name} has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
         )
     if not ((importance == 0) | (importance >= 2.0**-40) & (importance <= 1)).all():
-        raise ValueError(
-            "importance is not 0 or from 2^-40 to 1 everywhere: divide it by its maximum"
-        )
+        raise ValueError(f"{name} is not 0 or from 2^-40 to 1 everywhere: divide it by its maximum")
     return importance
 
 
@@ -218,6 +219,75 @@ def order_statistics(x: Any, rank: Any, magnitude: Any) -> tuple[Array, int, boo
         raise ValueError(f"x has shape {x.shape}: rows without values have no ranks")
     rank = _check.integer(rank, "rank", low=0, high=x.shape[1] - 1)
     return x, rank, _check.flag(magnitude, "magnitude")
+
+
+def kmeans_edges(
+    values: Any, weights: Any, k: Any, pin_zero: Any
+) -> tuple[Array, Array | None, int, bool]:
+    """values, weights, k, pin_zero."""
+    values = _check.matrix(values, "values", ("float64",))
+    if values.shape[1] == 0:
+        raise ValueError(f"values has shape {values.shape}: rows without values have no clusters")
+    if not (np.abs(values) <= 2.0**128).all() or (values[:, 1:] < values[:, :-1]).any():
+        raise ValueError(
+            "values are not finite float32 in ascending order: np.sort(values, axis=1)"
+        )
+    if weights is not None:
+        _check.shaped(weights, "weights", values.shape, ("float64",))
+        if not ((weights >= 0) & (weights <= 2.0**64)).all():
+            raise ValueError("weights are not all from 0 to 2^64: divide them by their maximum")
+    k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
+    pin_zero, length = _check.flag(pin_zero, "pin_zero"), values.shape[1]
+    if pin_zero and (length > 65535 or k * length > 1 << 26):
+        raise ValueError(f"pin_zero with k={k} takes at most {min(65535, (1 << 26) // k)} values")
+    return values, weights, k, pin_zero
+
+
+def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
+    """x, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float16", "bfloat16"))
+    return x, _importance(weights, x, "weights")
+
+
+def segment_sums(
+    x: Any, edges: Any, weights: Any, center: Any
+) -> tuple[Array, Array, Array | None, float]:
+    """x, edges, weights, center."""
+    x = _vector(x, "x", "float32")
+    edges = _vector(edges, "edges", "int64")
+    if not (len(edges) and edges[0] >= 0 and edges[-1] <= len(x) and (np.diff(edges) >= 0).all()):
+        raise ValueError(f"edges do not ascend from 0 to {len(x)}, the number of values")
+    if weights is not None:
+        _check.shaped(weights, "weights", x.shape, ("float32",))
+    return x, edges, weights, _check.number(center, "center")
+
+
+def assign_codes(
+    x: Any, thresholds: Any, rows_per_table: Any, bits: Any, out: Any
+) -> tuple[Array, Array, int, Array]:
+    """x, thresholds, rows per table, out."""
+    x = _check.matrix(x, "x")
+    thresholds = _check.matrix(thresholds, "thresholds", ("float32",))
+    per_table = max(1, x.shape[0])
+    if rows_per_table is not None:
+        per_table = _check.integer(rows_per_table, "rows_per_table", low=1, high=sys.maxsize)
+    tables = group_count(x.shape[0], per_table)
+    if thresholds.shape[0] != tables or thresholds.shape[1] > 65535:
+        raise ValueError(
+            f"thresholds has shape {thresholds.shape}; wanted {tables} rows of at most 65535"
+        )
+    if np.isnan(thresholds).any() or (thresholds[:, 1:] < thresholds[:, :-1]).any():
+        raise ValueError("thresholds are not in ascending order: np.sort(thresholds, axis=1)")
+    return x, thresholds, per_table, _codes_for(x, 0, thresholds.shape[1], bits, out, (thresholds,))
+
+
+def _vector(x: Any, name: str, of: str) -> Array:
+    """`x`, if it is a 1-D C-contiguous array of this dtype."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
+    if x.ndim != 1:
+        raise ValueError(f"{name} has shape {x.shape}; wanted 1-D: {name}.reshape(-1)")
+    return _check.contiguous(x, name, (of,))
 
 
 def packed_length(packed: Array, bits: int, length: object) -> int:

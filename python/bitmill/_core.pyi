@@ -158,6 +158,44 @@ def order_statistics(
     out: Array,
     threads: int,
 ) -> int: ...
+def kmeans_edges(
+    values: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    k: int,
+    pin_zero: bool,
+    edges: Array,
+    centroids: Array,
+    cost: Array,
+    zero: Array,
+    threads: int,
+) -> None: ...
+def value_counts(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    counts: Array,
+    sums: Array | None,
+    threads: int,
+) -> None: ...
+def segment_sums(
+    x: Array, weights: Array | None, edges: Array, center: float, out: Array, threads: int
+) -> None: ...
+def assign_codes(
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    thresholds: Array,
+    entries: int,
+    per_table: int,
+    bits: int,
+    out: Array,
+    threads: int,
+) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...
 def interpolate(low: Array, high: Array, weight: float, out: Array) -> None: ...
 def stream(x: Array, out: Array, lines_in: int, lines_out: int, threads: int) -> int: ...

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _check, kernels
 from bitmill._dtypes import Array
 
 
@@ -36,7 +36,7 @@ def scaled(importance: Any, shape: tuple[int, ...]) -> Scaled:
     Scaled(values=array([0.1875, 0.    , 0.75  ], dtype=float32), exponent=4)
     """
     with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
-        values = _check.array(importance).astype(np.float64)
+        values = _check.array(importance, "importance").astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
             f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
@@ -50,4 +50,5 @@ def scaled(importance: Any, shape: tuple[int, ...]) -> Scaled:
     most = values.max(initial=0)
     exponent = int(np.frexp(most)[1])
     ratios = np.ldexp(values, -exponent)
-    return Scaled(np.where(ratios < 2.0**-40, 0, ratios).astype(np.float32), exponent)
+    # By a kernel: NumPy would round as the caller may have told it to.
+    return Scaled(kernels.to_float32(np.where(ratios < 2.0**-40, 0, ratios)), exponent)

@@ -101,3 +101,32 @@ class OrderStatistics(NamedTuple):
     low: Array
     high: Array
     nonfinite: int
+
+
+class Clusters(NamedTuple):
+    """Clusters of the numbers in each row, with what is theirs; see `kmeans_edges`.
+
+    `edges` is int64 [R, k+1]: cluster c holds the values from edges[c] to before edges[c+1].
+    `centroids` is float64 [R, k], in ascending order, `cost` float64 [R], Σw(x − centroid)².
+    `zero` is int64 [R]: the cluster whose centroid is pinned to 0, or −1.
+    """
+
+    edges: Array
+    centroids: Array
+    cost: Array
+    zero: Array
+
+
+class ValueCounts(NamedTuple):
+    """How often each of the 65,536 patterns of 16 bits occurs, int64; and its weight, float64."""
+
+    counts: Array
+    weights: Array | None
+
+
+class SegmentSums(NamedTuple):
+    """Sums over each segment, float64: Σw, Σw(x − center) and Σw(x − center)²."""
+
+    w: Array
+    wx: Array
+    wxx: Array

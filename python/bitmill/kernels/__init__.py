@@ -10,6 +10,7 @@ from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums
 from bitmill.kernels.histogram import histogram
+from bitmill.kernels.kmeans import assign_codes, kmeans_edges, segment_sums, value_counts
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
@@ -22,6 +23,7 @@ __all__ = [
     "affine_encode",
     "affine_params",
     "affine_quantize",
+    "assign_codes",
     "column_absmax",
     "column_decode",
     "column_encode",
@@ -29,11 +31,14 @@ __all__ = [
     "error_sums",
     "from_float32",
     "histogram",
+    "kmeans_edges",
     "minmax",
     "mse_params",
     "order_statistics",
     "pack",
+    "segment_sums",
     "to_float32",
     "two_level_params",
     "unpack",
+    "value_counts",
 ]

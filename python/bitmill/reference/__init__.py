@@ -10,10 +10,12 @@ from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
 from bitmill.reference.histogram import histogram
+from bitmill.reference.kmeans import kmeans_edges
 from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.reference.totals import assign_codes, segment_sums, value_counts
 from bitmill.reference.two_level import two_level_params
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "affine_encode",
     "affine_params",
     "affine_quantize",
+    "assign_codes",
     "column_absmax",
     "column_decode",
     "column_encode",
@@ -29,11 +32,14 @@ __all__ = [
     "error_sums",
     "from_float32",
     "histogram",
+    "kmeans_edges",
     "minmax",
     "mse_params",
     "order_statistics",
     "pack",
+    "segment_sums",
     "to_float32",
     "two_level_params",
     "unpack",
+    "value_counts",
 ]

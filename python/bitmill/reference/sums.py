@@ -37,7 +37,7 @@ class CodeSums(NamedTuple):
 
 def in_lanes(terms: Array) -> Array:
     """The sum along the last axis: element i is added to lane i mod 8, then 4+4, 2+2, 1+1."""
-    steps = -(-terms.shape[-1] // LANES)
+    steps = max(1, -(-terms.shape[-1] // LANES))
     padded = np.zeros((*terms.shape[:-1], steps * LANES))
     padded[..., : terms.shape[-1]] = terms
     lanes = padded.reshape(*terms.shape[:-1], steps, LANES)

@@ -354,7 +354,8 @@ class Affine:
         if self.offset and seen is not None:
             scale = _divisor(seen, scale)
         if isinstance(self.scales, Scales):
-            scale = np.where(scale == 0, np.float32(np.inf), scale)
+            zero = scale.view(np.int32) << 1 == 0  # the caller may have set DAZ
+            scale = np.where(zero, np.float32(np.inf), scale)
         return scale
 
     def _check_importance(self) -> None:
