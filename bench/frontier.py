@@ -15,6 +15,7 @@ first.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 from pathlib import Path
@@ -26,7 +27,6 @@ import environment  # noqa: F401  (first: libraries read it when they are loaded
 import bitmill as bm
 import machine
 import minilm
-from bitmill.metrics import sqnr_db
 
 BUDGETS = [2.5, 3, 3.5, 4, 4.25, 5, 6]
 CANDIDATES = [
@@ -102,7 +102,7 @@ def decibels(found: bm.Sensitivity, error: float) -> str:
     """The signal of all tensors beside this error."""
     measures = (next(iter(tensor.measured.values())) for tensor in found.tensors)
     signal = sum(m.error * 10 ** (m.sqnr_db / 10) for m in measures)
-    return f"{sqnr_db(signal, error):.2f}"
+    return f"{10 * math.log10(signal / error):.2f}"
 
 
 def allocation_seconds() -> float:

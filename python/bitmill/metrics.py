@@ -123,7 +123,7 @@ class ErrorTotal(NamedTuple):
         """The measures of a tensor of `size` values."""
         mse = self.dd / size if size else 0.0
         cosine = _cosine(self.xx, self.yy, self.xy)
-        return Metrics(mse, sqnr_db(self.xx, self.dd), cosine, self.max_abs)
+        return Metrics(mse, _sqnr_db(self.xx, self.dd), cosine, self.max_abs)
 
 
 def _total(x: Array, y: Array, num_threads: int | None) -> ErrorTotal:
@@ -135,8 +135,7 @@ def _total(x: Array, y: Array, num_threads: int | None) -> ErrorTotal:
     return total
 
 
-def sqnr_db(signal: float, noise: float) -> float:
-    """10·log10(signal / noise), and its limits where one of them is 0."""
+def _sqnr_db(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal else -math.inf

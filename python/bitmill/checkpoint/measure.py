@@ -22,7 +22,7 @@ from bitmill.checkpoint.run import Progress
 from bitmill.checkpoint.sizes import parse_size
 from bitmill.checkpoint.subjects import Source, Subject, subjects
 from bitmill.checkpoint.trial import Trial, Tried, run_trial, scan_trial
-from bitmill.metrics import sqnr_db
+from bitmill.metrics import ErrorTotal
 
 _SUMS = 16
 """Bytes that the sums of a row take for each candidate."""
@@ -189,8 +189,8 @@ class _Work:
         weights = self.subject.weights()
         if weights is not None:
             error = math.ldexp(self.weighed[label], weights.exponent)
-        size = self.subject.planned[label].bytes_after
-        return Measure(size, error, sqnr_db(self.xx, noise))
+        told = ErrorTotal(xx=self.xx, dd=noise).metrics(self.subject.info.size)
+        return Measure(self.subject.planned[label].bytes_after, error, told.sqnr_db)
 
 
 @dataclass(slots=True)
