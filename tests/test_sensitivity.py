@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+import float_modes
 from bitmill._dtypes import Array
 from bitmill.checkpoint import CheckpointError, data, job, pieces, read_sensitivity
 from bitmill.checkpoint.candidates import resolve
@@ -232,6 +233,18 @@ def test_importance_weighs_errors_and_clips(src: Path, tmp_path: Path) -> None:
             assert measure.sqnr_db == pytest.approx(10 * np.log10(signal / lost.sum()))
     chosen = {tensor.name: tensors[tensor.name] for tensor in found.tensors}
     assert bm.sensitivity(chosen, labels, given) == found
+
+
+@pytest.mark.skipif(not float_modes.HERE, reason="sets MXCSR")
+@pytest.mark.parametrize("mode", float_modes.MODES)
+def test_mode_of_the_caller_changes_no_bit(rng: np.random.Generator, mode: str) -> None:
+    x = {"a": rng.standard_normal((9, 300)).astype(np.float32)}
+    weights = {"a": rng.lognormal(0, 2, 300)}
+    labels = ["W2", "W4o", "W8"]
+    wanted = [bm.sensitivity(x, labels, given) for given in (None, weights)]
+    with float_modes.mode(float_modes.MODES[mode]):
+        got = [bm.sensitivity(x, labels, given) for given in (None, weights)]
+    assert [f.choices() for f in got] == [f.choices() for f in wanted]
 
 
 def test_importance_must_be_there_for_each_weight(src: Path, tmp_path: Path) -> None:

@@ -150,8 +150,7 @@ class _Work:
         """Bytes of memory, about, that a piece takes."""
         labels = self.subject.planned
         most = max(self._cost_under(label, span) for label in labels)
-        weighed = 0 if self.subject.importance is None else 4 * span.size
-        return most + weighed + _SUMS * span.rows * len(labels)
+        return most + _SUMS * span.rows * len(labels)
 
     def _cost_under(self, label: str, span: Span) -> int:
         """Of this, what one candidate takes."""

@@ -94,16 +94,8 @@ def _with(tried: Tried, label: str, trial: Trial, x: Array, seen: Any) -> Tried:
     sums = kernels.error_sums(rows_of(x), rows_of(out), num_threads=threads)
     tried.dd[label] = sums.dd
     if trial.importance is not None:
-        tried.weighed[label] = _weighed(x, out, trial.importance, threads)
+        weights = trial.importance[None]
+        tried.weighed[label] = kernels.weighed_error(
+            rows_of(x), rows_of(out), weights, num_threads=threads
+        )
     return tried._replace(xx=sums.xx)
-
-
-def _weighed(x: Array, out: Array, importance: Array, num_threads: int) -> Array:
-    """Σ w·(x − x̂)² of each row, float64, with x − x̂ and its product with √w in float32.
-
-    Overwrites the x̂ in `out`.
-    """
-    np.subtract(kernels.to_float32(x, num_threads=num_threads), out, out=out)
-    np.multiply(out, np.sqrt(importance), out=out)
-    rows = rows_of(out)
-    return kernels.error_sums(rows, rows, num_threads=num_threads).xx
