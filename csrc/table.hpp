@@ -98,6 +98,15 @@ struct TwoLevel {
   bool is_signed;
 };
 
+// A float of a few bits: the sign, an exponent and a mantissa of so many bits each, IEEE's bias. `most` is
+// the largest finite value. Codes above that of `most` are infinity, if there is one, and NaN.
+struct Minifloat {
+  int32_t exponent, mantissa;
+  float most;
+  bool has_infinity;
+  BITMILL_SHARED int32_t bits() const { return 1 + exponent + mantissa; }
+};
+
 // Groups that need a word: see bitmill._results.
 struct Counts {
   int64_t nonfinite, overflowed, underflowed;
@@ -151,10 +160,11 @@ struct Clusters {
   double* cost;
   int64_t* zero;
 };
+constexpr int64_t kFewClusters = 8;
 // Whether so many clusters of so many points are found by divide and conquer, or by a penalty. The first takes
 // time and memory for every cluster, 16 bits a point.
 BITMILL_SHARED bool divides_clusters(int64_t points, int64_t k) {
-  return k <= 32 && points <= 65535;
+  return k <= kFewClusters && points <= 65535;
 }
 // Bytes that one row of n values needs.
 BITMILL_SHARED int64_t cluster_bytes(int64_t n, int64_t k, bool pin_zero) {
@@ -162,13 +172,19 @@ BITMILL_SHARED int64_t cluster_bytes(int64_t n, int64_t k, bool pin_zero) {
   const int64_t base = 6 * column + 64 * (k + 4);
   if (pin_zero) return base + 7 * column + layers;
   const int64_t divided = 2 * column + layers, penalized = 4 * column;
-  return base + (k <= 32 && divided > penalized ? divided : penalized);
+  return base + (k <= kFewClusters && divided > penalized ? divided : penalized);
 }
 constexpr int64_t kMostClusters = 4096;
 
-// Sums over some values: of the weights w, of w (x - c) and of w (x - c)^2.
-struct Sums {
-  double w, wx, wxx;
+// Values whose float32 bits begin alike: how many, and sums of their weights w, of w r and of w r^2, where r is
+// what their other bits are as a number. Without weights the last two are whole numbers.
+struct Bucket {
+  int64_t count;
+  double w;
+  union {
+    double weighted[2];
+    uint64_t plain[2];
+  };
 };
 
 // The families of kernels: name of the table's type, of the table.
@@ -182,6 +198,7 @@ struct Sums {
   FAMILY(Mse, mse)                                                                                 \
   FAMILY(Order, order)                                                                             \
   FAMILY(Kmeans, kmeans)                                                                           \
+  FAMILY(Minifloats, minifloats)                                                                   \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -220,6 +237,10 @@ struct OrderTable {
 };
 struct KmeansTable {
 #define KMEANS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct MinifloatsTable {
+#define MINIFLOATS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

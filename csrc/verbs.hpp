@@ -30,6 +30,8 @@
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \
+  VERB(left_i32, left_i32(i, 9))                                                                   \
+  VERB(right_i32, right_i32(i, 20))                                                                \
   VERB(to_f32, to_f32(i))
 
 namespace bitmill {

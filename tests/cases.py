@@ -16,6 +16,7 @@ import numpy as np
 
 from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -330,13 +331,13 @@ def kmeans_edges(rng: np.random.Generator) -> Iterator[Case]:
     for i in range(180):
         length = int(rng.choice([1, 2, 3, 7, 8, 9, 16, 17, 40, 100, 300]))
         values, weights = _sorted_rows(rng, i, length)
-        k = int(rng.choice([1, 2, 3, 5, 16, 31, 33, 40, 64, length, length + 1]))
+        k = int(rng.choice([1, 2, 3, 5, 8, 9, 16, 33, 64, length, length + 1]))
         yield f"{i} {length} values, {k} clusters", (values, weights, k), {"pin_zero": i % 5 == 0}
     values = np.sort(rng.standard_normal((1, 2500)), axis=1)
-    for k in (2, 24, 33, 400, 1900):
+    for k in (2, 8, 9, 33, 400, 1900):
         yield f"2500 values, {k} clusters", (values, None, k), {}
     levels = np.repeat(np.arange(60.0), 3)[np.newaxis] + np.tile([-0.01, 0, 0.01], 60)
-    for k in (33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
+    for k in (9, 33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
         yield f"clumps, {k} clusters", (levels, None, k), {}
 
 
@@ -348,13 +349,14 @@ def value_counts(rng: np.random.Generator) -> Iterator[Case]:
     yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
 
 
-def segment_sums(rng: np.random.Generator) -> Iterator[Case]:
+def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         if x.dtype == np.float32:
-            values = x.reshape(-1)
-            edges = np.sort(rng.integers(0, values.size + 1, int(rng.integers(1, 9))))
-            weights = None if i % 8 else rng.random(values.size, np.float32)
-            yield name, (values, edges, weights), {"center": float(rng.integers(-1, 2))}
+            shift = int(rng.choice([0, 3, 8, 16]))
+            some = np.unique(x.reshape(-1).view(np.uint32) >> 16)[: 40 if shift else 2]
+            slots = np.full(65536, -1, np.int32)
+            slots[some] = np.arange(len(some)) * (65536 >> shift)
+            yield f"{name} {shift}", (x, slots, shift, _importance(rng, x, i // 4)), {}
 
 
 def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
@@ -367,3 +369,51 @@ def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
         bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
         options = {"rows_per_table": per_table, "bits": bits}
         yield f"{name} {count} thresholds {options}", (x, thresholds), options
+
+
+def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:
+    packed = MINIFLOATS[format].bits < 8 and bool(rng.random() < 0.5)
+    return {"format": format, "group_size": groups(rng, x.shape[1]), "packed": packed}
+
+
+def float_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        format = list(MINIFLOATS)[i % len(MINIFLOATS)]
+        options = _float_groups(rng, x, format)
+        scale = ref.absmax(x, options["group_size"]) / np.float32(MINIFLOATS[format].max)
+        scale = scale * rng.choice(np.float32([1, 1, 0.7, -1, 2.0**-9]), scale.shape)
+        scale[scale == 0] = rng.choice(np.float32([1, 2.0**-149, np.inf]))
+        yield f"{name} {options}", (x, scale), options
+    one = np.ones((1, 1), np.float32)
+    for format in MINIFLOATS:
+        yield f"neighbours {format}", (neighbours(format), one), {"format": format}
+        yield f"every bfloat16 {format}", (every_bfloat16().reshape(1, -1), one), {"format": format}
+
+
+def every_bfloat16() -> Array:
+    """All finite numbers."""
+    bits = np.arange(65536, dtype=np.uint16)
+    return bits[bits & 0x7F80 != 0x7F80].view(ml_dtypes.bfloat16)
+
+
+def neighbours(format: str) -> Array:
+    """Every value, every midpoint between two, and the float32 numbers beside them."""
+    f = MINIFLOATS[format]
+    sizes = np.arange(f.top + 1, dtype=np.uint8).reshape(1, -1)
+    values = ref.float_decode(sizes, np.ones((1, 1), np.float32), format=format)[0]
+    between = np.append((values[1:] + values[:-1]) / 2, [f.max * 1.0625, 3e38])
+    points = np.concatenate([values, between]).astype(np.float32)
+    beside = [np.nextafter(points, np.float32(end)) for end in (-np.inf, np.inf)]
+    every = np.concatenate([points, *beside])
+    return np.concatenate([every, -every]).reshape(1, -1)
+
+
+def float_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, (x, scale), options) in enumerate(float_encode(rng)):
+        codes = ref.float_encode(x, scale, **options)
+        keep = {k: options[k] for k in ("format", "group_size") if k in options}
+        if options.get("packed"):
+            keep["length"] = x.shape[1]
+        elif rng.random() < 0.5:
+            codes = rng.integers(0, 256, codes.shape, np.uint8)
+        yield name, (codes, scale), keep | {"dtype_name": FLOATS[i % 4]}

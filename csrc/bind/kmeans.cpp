@@ -36,11 +36,31 @@ void kmeans_edges(const py::array& values, const py::object& weights, int64_t ro
   buffers.check();
 }
 
+// How the values of a matrix are shared: without weights, in as many spans as there are threads; with them, which
+// are added in order, row by row.
+class Spans {
+ public:
+  Spans(int64_t rows, int64_t cols, bool weighted, int threads) : size_(rows * cols) {
+    constexpr int64_t kLeast = int64_t(1) << 20, kMost = int64_t(1) << 31;
+    shares_ = weighted ? 1 : std::clamp<int64_t>(size_ / kLeast, 1, threads);
+    span_ = weighted ? cols : std::min(kMost, (size_ - 1) / shares_ + 1);
+  }
+  int64_t shares() const { return shares_; }
+  // body(start, count) for all of one share.
+  template <class Body> void each(int64_t share, const Body& body) const {
+    for (int64_t start = share * span_; start < size_; start += shares_ * span_)
+      body(start, std::min(span_, size_ - start));
+  }
+
+ private:
+  int64_t size_, shares_, span_;
+};
+
 // `x` is [rows, cols] of 16 bits, `weights` None, [1, cols] or [rows, cols]; `counts` and `sums` have an entry
-// per pattern. Only counting is shared over threads: weights are added in order.
+// per pattern.
 void value_counts(const py::array& x, const py::object& weights, int64_t rows, int64_t cols,
                   bool by_row, py::array& counts, const py::object& sums, int threads) {
-  constexpr int64_t kPatterns = 65536, kLeast = int64_t(1) << 20, kMost = int64_t(1) << 31;
+  constexpr int64_t kPatterns = 65536;
   const int64_t size = rows * cols;
   const uint16_t* from = (const uint16_t*)input(x, size, 2);
   const float* w = (const float*)optional(weights, by_row ? size : cols, 4, false);
@@ -48,45 +68,77 @@ void value_counts(const py::array& x, const py::object& weights, int64_t rows, i
   double* total = (double*)optional(sums, kPatterns, 8, true);
   require(!w == !total, "bitmill._core: weights and their sums go together");
   const auto kernel = kernels().kmeans->value_counts[0];
-  const int64_t shares = w ? 1 : std::clamp<int64_t>(size / kLeast, 1, threads);
-  // With weights, a row at a time; else as much as 32 bits can count.
-  const int64_t span = w ? cols : std::min(kMost, (size - 1) / shares + 1);
+  const Spans spans(rows, cols, w, threads);
   Buffers buffers;
   std::mutex adding;
-  run(shares, size * 2, threads, [&](int64_t share) {
+  run(spans.shares(), size * 2, threads, [&](int64_t share) {
     const auto memory = buffers.get<uint32_t>(2 * kPatterns);
     if (!memory) return;
-    for (int64_t start = share * span; start < size; start += shares * span) {
-      std::fill_n(memory.get(), 2 * kPatterns, 0u);
-      kernel(from + start, w ? w + (by_row ? start : 0) : nullptr, std::min(span, size - start),
-             memory.get(), total);
+    std::fill_n(memory.get(), 2 * kPatterns, 0u);
+    const auto move = [&] {
       const std::lock_guard<std::mutex> lock(adding);
       for (int64_t i = 0; i < kPatterns; ++i) to[i] += memory[(size_t)i];
-    }
+      for (int64_t i = 0; i < kPatterns; ++i) to[i] += memory[(size_t)(kPatterns + i)];
+      std::fill_n(memory.get(), 2 * kPatterns, 0u);
+    };
+    int64_t counted = 0; // 32 bits must do
+    spans.each(share, [&](int64_t start, int64_t count) {
+      if ((counted += count) > int64_t(1) << 31) move(), counted = count;
+      kernel(from + start, w ? w + (by_row ? start : 0) : nullptr, count, memory.get(), total);
+    });
+    move();
   });
   buffers.check();
 }
 
-// `edges` has one entry more than there are segments; `out` is [3, segments].
-void segment_sums(const py::array& x, const py::object& weights, const py::array& edges,
-                  double center, py::array& out, int threads) {
-  constexpr int64_t kTogether = 64;
-  const int64_t count = x.size(), segments = edges.size() - 1;
-  const float* from = (const float*)input(x, count, 4);
-  const float* w = (const float*)optional(weights, count, 4, false);
-  const int64_t* at = (const int64_t*)input(edges, segments + 1, 8);
-  double* to = (double*)output(out, 3 * segments, 8);
-  for (int64_t i = 0; i < segments; ++i)
-    require(at[i] >= 0 && at[i] <= at[i + 1] && at[i + 1] <= count, "bitmill._core: no segment");
-  const auto kernel = kernels().kmeans->segment_sums[0];
-  run((segments + kTogether - 1) / kTogether, count * 4, threads, [&](int64_t piece) {
-    const int64_t end = std::min(segments, (piece + 1) * kTogether);
-    for (int64_t i = piece * kTogether; i < end; ++i) {
-      Sums sums{};
-      kernel(from + at[i], w ? w + at[i] : nullptr, at[i + 1] - at[i], center, &sums);
-      to[i] = sums.w, to[segments + i] = sums.wx, to[2 * segments + i] = sums.wxx;
+// `x` is float32 [rows, cols], `weights` as above; `out` is [4, buckets] of 64 bits: counts, and the sums as
+// double.
+void bucket_sums(const py::array& x, const py::object& weights, int64_t rows, int64_t cols,
+                 bool by_row, const py::array& slots, int shift, int64_t buckets, py::array& out,
+                 int threads) {
+  const int64_t size = rows * cols;
+  const float* from = (const float*)input(x, size, 4);
+  const float* w = (const float*)optional(weights, by_row ? size : cols, 4, false);
+  const int32_t* slot = (const int32_t*)input(slots, 65536, 4);
+  require(shift >= 0 && shift <= 16, "bitmill._core: shift is out of range");
+  for (int64_t i = 0; i < 65536; ++i)
+    require(slot[i] < 0 || slot[i] + (int64_t(65536) >> shift) <= buckets,
+            "bitmill._core: a slot is out of range");
+  char* to = output(out, 4 * buckets, 8);
+  const auto kernel = kernels().kmeans->bucket_sums[0];
+  const Spans spans(rows, cols, w, threads);
+  Buffers buffers;
+  std::mutex adding;
+  const auto total = buffers.get<Bucket>(buckets);
+  buffers.check();
+  std::fill_n(total.get(), buckets, Bucket{});
+  run(spans.shares(), size * 4, threads, [&](int64_t share) {
+    const auto memory = buffers.get<Bucket>(buckets);
+    if (!memory) return;
+    std::fill_n(memory.get(), buckets, Bucket{});
+    spans.each(share, [&](int64_t start, int64_t count) {
+      kernel(from + start, w ? w + (by_row ? start : 0) : nullptr, count, slot, shift,
+             memory.get());
+    });
+    const std::lock_guard<std::mutex> lock(adding);
+    for (int64_t i = 0; i < buckets; ++i) {
+      Bucket &sum = total[(size_t)i], &part = memory[(size_t)i];
+      sum.count += part.count;
+      if (w)
+        sum = part;
+      else
+        sum.plain[0] += part.plain[0], sum.plain[1] += part.plain[1];
     }
   });
+  buffers.check();
+  for (int64_t i = 0; i < buckets; ++i) {
+    const Bucket& sum = total[(size_t)i];
+    ((int64_t*)to)[i] = sum.count;
+    double* const sums = (double*)to + buckets + i;
+    sums[0] = w ? sum.w : (double)sum.count;
+    for (int k = 0; k < 2; ++k)
+      sums[(k + 1) * buckets] = w ? sum.weighted[k] : (double)sum.plain[k];
+  }
 }
 
 // Thresholds of one table, with infinities up to 2^levels - 1 of them.
@@ -168,8 +220,9 @@ void add_kmeans(py::module_& m) {
   m.def("value_counts", &value_counts, arg("x").noconvert(), arg("weights").none(true), arg("rows"),
         arg("cols"), arg("by_row"), arg("counts").noconvert(), arg("sums").none(true),
         arg("threads"));
-  m.def("segment_sums", &segment_sums, arg("x").noconvert(), arg("weights").none(true),
-        arg("edges").noconvert(), arg("center"), arg("out").noconvert(), arg("threads"));
+  m.def("bucket_sums", &bucket_sums, arg("x").noconvert(), arg("weights").none(true), arg("rows"),
+        arg("cols"), arg("by_row"), arg("slots").noconvert(), arg("shift"), arg("buckets"),
+        arg("out").noconvert(), arg("threads"));
   m.def("assign_codes", &assign_codes, arg("x").noconvert(), arg("type"), arg("rows"), arg("cols"),
         arg("thresholds").noconvert(), arg("entries"), arg("per_table"), arg("bits"),
         arg("out").noconvert(), arg("threads"));

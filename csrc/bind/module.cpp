@@ -28,6 +28,7 @@ std::vector<std::string> kernel_names() {
 #define MSE BITMILL_NAME
 #define ORDER BITMILL_NAME
 #define KMEANS BITMILL_NAME
+#define MINIFLOATS BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

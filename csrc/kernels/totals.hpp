@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What k-means asks of data before it solves: how often each pattern of 16 bits occurs, and sums over
-// segments. Twins: bitmill.reference.value_counts, segment_sums.
+// values of 32 bits that begin alike. Twins: bitmill.reference.value_counts, bucket_sums.
 #pragma once
 #include "../simd/simd.hpp"
 
@@ -23,27 +23,34 @@ void value_counts(const uint16_t* x, const float* w, int64_t count, uint32_t* co
     ++others[four >> 48];
   }
   for (; i < count; ++i) ++counts[get(x + i)];
-  for (i = 0; i < kPatterns; ++i) counts[i] += others[i];
   if (!w) return;
   for (i = 0; i < count; ++i) sums[get(x + i)] += (double)w[i];
 }
 
-// Element i is added to lane i mod 8, then the lanes 4+4, 2+2, 1+1.
-void segment_sums(const float* x, const float* w, int64_t count, double center, Sums* out) {
-  f64x8 weight = splat_f64(0), first = weight, square = weight;
-  const f64x8 c = splat_f64(center);
-  const auto take = [&](f64x8 values, f64x8 weights) {
-    const f64x8 d = sub(values, c), wd = mul(weights, d);
-    weight = add(weight, weights), first = add(first, wd), square = add(square, mul(wd, d));
-  };
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) take(load_f64(x + i), w ? load_f64(w + i) : splat_f64(1));
-  if (i < count) {
-    float values[8] = {}, weights[8] = {};
-    for (int64_t k = 0; i + k < count; ++k) values[k] = x[i + k], weights[k] = w ? w[i + k] : 1;
-    take(load_f64(values), load_f64(weights));
+template <class Add>
+BITMILL_INLINE void each_bucket(const float* x, int64_t count, const int32_t* slots, int shift,
+                                Bucket* out, Add add) {
+  const uint32_t rest = (1u << shift) - 1;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = bits_of(x[i]);
+    const int32_t slot = slots[bits >> 16];
+    if (slot >= 0) add(out[slot + ((bits & 0xffff) >> shift)], bits & rest, i);
   }
-  *out = {reduce_add(weight), reduce_add(first), reduce_add(square)};
+}
+
+// Weights are added in order.
+void bucket_sums(const float* x, const float* w, int64_t count, const int32_t* slots, int shift,
+                 Bucket* out) {
+  if (!w)
+    return each_bucket(x, count, slots, shift, out, [](Bucket& b, uint64_t rest, int64_t) {
+      ++b.count;
+      b.plain[0] += rest, b.plain[1] += rest * rest;
+    });
+  each_bucket(x, count, slots, shift, out, [w](Bucket& b, uint32_t rest, int64_t i) {
+    const double weight = w[i], r = rest, first = weight * r;
+    ++b.count;
+    b.w += weight, b.weighted[0] += first, b.weighted[1] += first * r;
+  });
 }
 
 } // namespace

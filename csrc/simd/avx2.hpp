@@ -331,6 +331,14 @@ BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
 BITMILL_INLINE i32x16 sign_mask(i32x16 x) {
   return {_mm256_srai_epi32(x.a, 31), _mm256_srai_epi32(x.b, 31)};
 }
+BITMILL_INLINE i32x16 left_i32(i32x16 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sra_epi32(x.a, count), _mm256_sra_epi32(x.b, count)};
+}
 // Rounds as MXCSR says, like all arithmetic here: parallel.cpp sets it to nearest even.
 BITMILL_INLINE i32x16 to_i32(f32x16 x) {
   return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};

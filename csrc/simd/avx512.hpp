@@ -212,6 +212,13 @@ BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
   return {r};
 }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)}; }
+// By numbers in lanes, as left_i16.
+BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
+  return {_mm512_sllv_epi32(a.v, _mm512_set1_epi32(n))};
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) {
+  return {_mm512_srav_epi32(a.v, _mm512_set1_epi32(n))};
+}
 
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }

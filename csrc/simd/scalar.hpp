@@ -143,6 +143,10 @@ BITMILL_INLINE i32x16 rank16(const Thresholds16& thresholds, f32x16 x) {
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }
+BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] << n));
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) { BITMILL_LANES(i32x16, a.v[i] >> n); }
 
 // Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x)
 // rounds to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.

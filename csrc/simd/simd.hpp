@@ -23,6 +23,8 @@
 //   select(mask, a, b)           a where the mask is -1, b where it is 0
 //   sign_bits(v)                 one bit per lane, set where it is negative
 //   sign_mask(v)                 -1 in negative lanes, else 0
+//   left_i32(v, n)               v << n, n = 0 ... 31
+//   right_i32(v, n)              v >> n with the sign
 //   quotient(x, s, r)            div(x, s) to the bit, given r = 1 / s, where 2^-90 <= |s| <= 2^90 and
 //                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number
 //                                below 2^-2, which rounds to the same code

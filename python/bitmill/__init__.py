@@ -9,13 +9,15 @@ from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
+from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
+from bitmill.lloyd_max import lloyd_max
 from bitmill.metrics import Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import Affine, Float, Scales
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -36,6 +38,8 @@ __all__ = [
     "Affine",
     "Allocation",
     "CheckpointError",
+    "Codebook",
+    "Float",
     "Metrics",
     "QParams",
     "QTensor",
@@ -53,6 +57,8 @@ __all__ = [
     "isa",
     "isas",
     "kernels",
+    "kmeans1d",
+    "lloyd_max",
     "load",
     "load_checkpoint",
     "metrics",

@@ -14,6 +14,7 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
+from bitmill._minifloats import MINIFLOATS
 from bitmill._results import Params
 from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
 
@@ -186,6 +187,48 @@ def unpack(
     return packed, bits, length, signed, _check.output(out, (packed.shape[0], length), of, packed)
 
 
+def float_encode(
+    x: Any, scale: Any, format: Any, group_size: Any, packed: Any, out: Any
+) -> tuple[Array, int | None, Array]:
+    """x, group size, out."""
+    x, size = ranges(x, group_size)
+    _check.choice(format, "format", tuple(MINIFLOATS))
+    shape = (x.shape[0], group_count(x.shape[1], size))
+    _check.shaped(scale, "scale", shape, ("float32",))
+    bits = MINIFLOATS[format].bits
+    if not _check.flag(packed, "packed"):
+        return x, size, _check.output(out, x.shape, np.dtype(np.uint8), x, scale)
+    if bits == 8:
+        raise ValueError(f"packed=True goes with formats below 8 bits, not with {format}")
+    words = (x.shape[0], word_count(x.shape[1], bits))
+    return x, size, _check.output(out, words, np.dtype(np.uint32), x, scale)
+
+
+def float_decode(
+    codes: Any,
+    scale: Any,
+    format: Any,
+    group_size: Any,
+    length: Any,
+    dtype_name: Any,
+    out: Any,
+) -> tuple[Array, int | None, int, Array]:
+    """codes or words, group size, row length, out."""
+    bits = MINIFLOATS[_check.choice(format, "format", tuple(MINIFLOATS))].bits
+    size = _check.group_size(group_size)
+    if length is None:
+        codes = _check.matrix(codes, "codes", ("uint8",))
+        length = codes.shape[1]
+    elif bits == 8:
+        raise ValueError(f"length goes with packed words, which {format} has none of")
+    else:
+        codes = _check.matrix(codes, "codes", ("uint32",))
+        length = packed_length(codes, bits, length)
+    _check.shaped(scale, "scale", (codes.shape[0], group_count(length, size)), ("float32",))
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    return codes, size, length, _check.output(out, (codes.shape[0], length), to, codes, scale)
+
+
 def convert(x: Any, allowed: tuple[str, ...], dtype_name: Any, out: Any) -> tuple[Array, Array]:
     """For to_float32 and from_float32: x of any shape, out of dtype `dtype_name`."""
     if not isinstance(x, np.ndarray):
@@ -259,17 +302,14 @@ def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
     return x, _importance(weights, x, "weights")
 
 
-def segment_sums(
-    x: Any, edges: Any, weights: Any, center: Any
-) -> tuple[Array, Array, Array | None, float]:
-    """x, edges, weights, center."""
-    x = _vector(x, "x", "float32")
-    edges = _vector(edges, "edges", "int64")
-    if not (len(edges) and edges[0] >= 0 and edges[-1] <= len(x) and (np.diff(edges) >= 0).all()):
-        raise ValueError(f"edges do not ascend from 0 to {len(x)}, the number of values")
-    if weights is not None:
-        _check.shaped(weights, "weights", x.shape, ("float32",))
-    return x, edges, weights, _check.number(center, "center")
+def bucket_sums(
+    x: Any, slots: Any, shift: Any, weights: Any
+) -> tuple[Array, int, int, Array | None]:
+    """x, shift, how many buckets there are, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float32",))
+    shift = _check.integer(shift, "shift", low=0, high=16)
+    _check.shaped(slots, "slots", (65536,), ("int32",))
+    return x, shift, max(0, int(slots.max()) + (65536 >> shift)), _importance(weights, x, "weights")
 
 
 def assign_codes(
@@ -289,15 +329,6 @@ def assign_codes(
     if np.isnan(thresholds).any() or (thresholds[:, 1:] < thresholds[:, :-1]).any():
         raise ValueError("thresholds are not in ascending order: np.sort(thresholds, axis=1)")
     return x, thresholds, per_table, _codes_for(x, 0, thresholds.shape[1], bits, out, (thresholds,))
-
-
-def _vector(x: Any, name: str, of: str) -> Array:
-    """`x`, if it is a 1-D C-contiguous array of this dtype."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
-    if x.ndim != 1:
-        raise ValueError(f"{name} has shape {x.shape}; wanted 1-D: {name}.reshape(-1)")
-    return _check.contiguous(x, name, (of,))
 
 
 def packed_length(packed: Array, bits: int, length: object) -> int:

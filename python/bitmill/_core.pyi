@@ -3,6 +3,7 @@
 from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]
+Minifloat = tuple[int, int, float, bool]
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -192,8 +193,17 @@ def value_counts(
     sums: Array | None,
     threads: int,
 ) -> None: ...
-def segment_sums(
-    x: Array, weights: Array | None, edges: Array, center: float, out: Array, threads: int
+def bucket_sums(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    slots: Array,
+    shift: int,
+    buckets: int,
+    out: Array,
+    threads: int,
 ) -> None: ...
 def assign_codes(
     x: Array,
@@ -205,6 +215,30 @@ def assign_codes(
     per_table: int,
     bits: int,
     out: Array,
+    threads: int,
+) -> None: ...
+def float_encode(
+    format: Minifloat,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def float_decode(
+    format: Minifloat,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    out: Array,
+    type: int,
     threads: int,
 ) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...

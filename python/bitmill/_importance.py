@@ -18,17 +18,17 @@ class Scaled(NamedTuple):
     exponent: int
 
 
-def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
+def importance_for(importance: Any, shape: tuple[int, ...], name: str = "importance") -> Array:
     """The values of `scaled`, of which only ratios count.
 
     >>> importance_for(np.array([3.0, 0.0, 12.0]), (2, 3))
     array([0.1875, 0.    , 0.75  ], dtype=float32)
     """
-    return scaled(importance, shape).values
+    return scaled(importance, shape, name).values
 
 
-def scaled(importance: Any, shape: tuple[int, ...]) -> Scaled:
-    """`importance`, of this shape or of its last axis, as kernels take it.
+def scaled(importance: Any, shape: tuple[int, ...], name: str = "importance") -> Scaled:
+    """`importance`, of this shape or of its last axis, as kernels take it; errors call it `name`.
 
     What is below 2^-40 of the largest counts as 0: sums beside the others would not tell.
 
@@ -36,17 +36,15 @@ def scaled(importance: Any, shape: tuple[int, ...]) -> Scaled:
     Scaled(values=array([0.1875, 0.    , 0.75  ], dtype=float32), exponent=4)
     """
     with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
-        values = _check.array(importance, "importance").astype(np.float64)
+        values = _check.array(importance, name).astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
-            f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
+            f"{name} has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
             "column, or per element"
         )
     if not (np.isfinite(values).all() and (values >= 0).all()):
         at = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
-        raise ValueError(
-            f"importance.flat[{at}] is {values.flat[at]}; wanted finite numbers from 0 on"
-        )
+        raise ValueError(f"{name}.flat[{at}] is {values.flat[at]}; wanted finite numbers from 0 on")
     most = values.max(initial=0)
     exponent = int(np.frexp(most)[1])
     ratios = np.ldexp(values, -exponent)

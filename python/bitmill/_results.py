@@ -124,9 +124,10 @@ class ValueCounts(NamedTuple):
     weights: Array | None
 
 
-class SegmentSums(NamedTuple):
-    """Sums over each segment, float64: Σw, Σw(x − center) and Σw(x − center)²."""
+class BucketSums(NamedTuple):
+    """Of the values in each bucket: how many, int64, and Σw, Σwr and Σwr², float64."""
 
+    counts: Array
     w: Array
-    wx: Array
-    wxx: Array
+    wr: Array
+    wrr: Array

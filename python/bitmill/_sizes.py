@@ -46,7 +46,7 @@ def divides_clusters(points: int, k: int) -> bool:
 
     Each cluster costs it time, and 16 bits of memory per point (measured by bench/bench_kmeans.py).
 
-    >>> divides_clusters(4096, 16), divides_clusters(4096, 256)
+    >>> divides_clusters(4096, 4), divides_clusters(4096, 16)
     (True, False)
     """
-    return k <= 32 and points <= 65535
+    return k <= 8 and points <= 65535

@@ -243,7 +243,11 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
         changes["group_size"] = args.group_size or None
     try:
         layer = _base(args)
-        assert isinstance(layer.weights, Affine)
+        if not isinstance(layer.weights, Affine):
+            for name in changes:
+                option = name.replace("_", "-")
+                parser.error(f"--{option} does not go with --scheme {args.scheme}")
+            return replace(layer, format=args.format or "auto")
         if layer.weights.bits <= _MOST_CLIPPED:
             changes.setdefault("clip", "mse")
         if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):

@@ -10,7 +10,8 @@ from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums, weighed_error
 from bitmill.kernels.histogram import histogram
-from bitmill.kernels.kmeans import assign_codes, kmeans_edges, segment_sums, value_counts
+from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
+from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
@@ -24,11 +25,14 @@ __all__ = [
     "affine_params",
     "affine_quantize",
     "assign_codes",
+    "bucket_sums",
     "column_absmax",
     "column_decode",
     "column_encode",
     "column_minmax",
     "error_sums",
+    "float_decode",
+    "float_encode",
     "from_float32",
     "histogram",
     "kmeans_edges",
@@ -36,7 +40,6 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
-    "segment_sums",
     "to_float32",
     "two_level_params",
     "unpack",

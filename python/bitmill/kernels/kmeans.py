@@ -7,7 +7,7 @@ import numpy as np
 
 from bitmill import _arguments, _core
 from bitmill._dtypes import Array, carrier, code, name_of
-from bitmill._results import Clusters, SegmentSums, ValueCounts
+from bitmill._results import BucketSums, Clusters, ValueCounts
 from bitmill._threads import resolve
 
 
@@ -49,19 +49,23 @@ def value_counts(
     return ValueCounts(counts, sums)
 
 
-def segment_sums(
+def bucket_sums(
     x: Array,
-    edges: Array,
+    slots: Array,
+    shift: int,
     weights: Array | None = None,
     *,
-    center: float = 0.0,
     num_threads: int | None = None,
-) -> SegmentSums:
-    """`bitmill.reference.segment_sums`, fast."""
-    x, edges, weights, center = _arguments.segment_sums(x, edges, weights, center)
-    out = np.empty((3, len(edges) - 1))
-    _core.segment_sums(x, weights, edges, center, out, resolve(num_threads))
-    return SegmentSums(*out)
+) -> BucketSums:
+    """`bitmill.reference.bucket_sums`, fast."""
+    x, shift, buckets, weights = _arguments.bucket_sums(x, slots, shift, weights)
+    out = np.zeros((4, buckets))
+    threads = resolve(num_threads)
+    if x.size and buckets:
+        rows, length = x.shape
+        by_row = weights is not None and weights.shape[0] == rows
+        _core.bucket_sums(x, weights, rows, length, by_row, slots, shift, buckets, out, threads)
+    return BucketSums(out[0].view(np.int64), *out[1:])
 
 
 def assign_codes(

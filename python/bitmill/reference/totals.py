@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What k-means asks of data: how often values of 16 bits occur, sums over segments, and codes."""
+"""What k-means asks of data: how often values occur, sums over those that are alike, codes."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import numpy as np
 
 from bitmill import _arguments
 from bitmill._dtypes import Array
-from bitmill._results import SegmentSums, ValueCounts
+from bitmill._results import BucketSums, ValueCounts
 from bitmill.reference.convert import to_float32
 from bitmill.reference.pack import pack
-from bitmill.reference.sums import in_lanes
 
 
 def value_counts(
@@ -35,29 +32,42 @@ def value_counts(
     return ValueCounts(np.bincount(bits, minlength=65536), sums)
 
 
-def segment_sums(
+def bucket_sums(
     x: Array,
-    edges: Array,
+    slots: Array,
+    shift: int,
     weights: Array | None = None,
     *,
-    center: float = 0.0,
     num_threads: int | None = None,
-) -> SegmentSums:
-    """Σw, Σw(x − center) and Σw(x − center)² of x[edges[i]:edges[i+1]], float64 [m] each.
+) -> BucketSums:
+    """Σw, Σwr and Σwr² over the values of `x`, float32 [R, C], whose bits begin alike.
 
-    `x` is float32 [n], `edges` int64 [m+1] in ascending order, `weights` float32 [n] or None for
-    ones. Element i of a segment is added to lane i mod 8, then the lanes 4+4, 2+2, 1+1.
+    A value of the bits b, read as uint32, belongs to the bucket slots[b >> 16] + (b mod 2¹⁶ >>
+    shift), and r is b mod 2^shift; where that entry of `slots`, int32 [65536], is below 0, to none.
+    There are as many buckets as the largest entry asks for. `weights` as for `value_counts`: they
+    are added up in order; without them, sums are exact up to 2⁶⁴ and rounded once.
 
-    >>> segment_sums(np.array([1, 2, 6], np.float32), np.array([0, 2, 3])).wx
-    array([3., 6.])
+    >>> x = np.array([[1, 1.25, -3]], np.float32)
+    >>> slots = np.where(np.arange(65536) >= 0x8000, 0, -1).astype(np.int32)
+    >>> bucket_sums(x, slots, 16).counts[0]
+    np.int64(1)
     """
-    x, edges, weights, center = _arguments.segment_sums(x, edges, weights, center)
-    d = x.astype(np.float64) - center
-    w = np.ones_like(d) if weights is None else weights.astype(np.float64)
-    segments = list(pairwise(edges))
-    return SegmentSums(
-        *(np.array([in_lanes(v[i:j]) for i, j in segments]) for v in (w, w * d, w * d * d))
-    )
+    x, shift, buckets, weights = _arguments.bucket_sums(x, slots, shift, weights)
+    bits = x.view(np.uint32).reshape(-1)
+    slot = slots[bits >> 16]
+    inside = slot >= 0
+    bucket = (slot + ((bits & 0xFFFF) >> shift).astype(np.int64))[inside]
+    rest = (bits & ((1 << shift) - 1))[inside]
+    counts = np.bincount(bucket, minlength=buckets)
+    if weights is None:
+        r, rr = np.zeros(buckets, np.uint64), np.zeros(buckets, np.uint64)
+        np.add.at(r, bucket, rest)
+        np.add.at(rr, bucket, rest.astype(np.uint64) ** 2)
+        return BucketSums(counts, counts.astype(float), r.astype(float), rr.astype(float))
+    w = np.broadcast_to(weights, x.shape).reshape(-1)[inside].astype(np.float64)
+    terms = (w, w * rest, w * rest * rest)
+    sums = (np.bincount(bucket, term, minlength=buckets).astype(float) for term in terms)
+    return BucketSums(counts, *sums)
 
 
 def assign_codes(
@@ -72,8 +82,8 @@ def assign_codes(
     """How many thresholds are below each value of `x` [R, C]: uint8 [R, C], uint16 above 255.
 
     `thresholds` is float32 [T, k−1], each row in ascending order; a row of them serves
-    `rows_per_table` rows of `x`, None: all. float64 is rounded to float32 first. With `bits` (1 to 8)
-    codes are packed as `pack` does. NaN has the code 0.
+    `rows_per_table` rows of `x`, None: all. float64 is rounded to float32 first. With `bits`, codes
+    are packed as `pack` does. NaN has the code 0.
 
     >>> x = np.array([[0, 1, 1.5, 9]], np.float32)
     >>> assign_codes(x, np.array([[1, 4]], np.float32))

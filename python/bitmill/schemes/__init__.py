@@ -3,6 +3,7 @@
 
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
+from bitmill.schemes.floats import Float
 from bitmill.schemes.scales import Scales
 
-__all__ = ["Affine", "Encoded", "Field", "Scales", "Scheme", "from_dict"]
+__all__ = ["Affine", "Encoded", "Field", "Float", "Scales", "Scheme", "from_dict"]

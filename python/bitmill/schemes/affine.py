@@ -109,6 +109,11 @@ class Affine:
         return Grid(*self.code_range, rule, scales)
 
     @property
+    def scale_name(self) -> str:
+        """What an error calls the scales."""
+        return f"{self.bits}-bit scale{' or offset' if self.offset else ''}"
+
+    @property
     def packed_bits(self) -> int | None:
         """Width of the fields in packed words; None at 8 and 16 bits, which are not packed."""
         return self.bits if self.bits < 8 else None

@@ -33,11 +33,7 @@ def check_options(scheme: Affine) -> None:
     settle("scales", scales_of(scheme.scales))
     if isinstance(scheme.scales, Scales):
         _check_super_block(scheme.scales, scheme.group_size)
-    if scheme.group_size is not None and scheme.axis != "row":
-        raise ValueError(
-            f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
-            "groups run along rows (leave out axis)"
-        )
+    check_groups(scheme.group_size, scheme.axis)
     if scheme.scale_rule == "signed_max" and scheme.narrow_range:
         raise ValueError(
             "scale_rule='signed_max' and narrow_range=True exclude each other: the rule is for the "
@@ -49,6 +45,15 @@ def check_options(scheme: Affine) -> None:
         raise ValueError(f"scale_rule={scheme.scale_rule!r} goes with symmetric=True")
     if scheme.symmetric and scheme.offset:
         raise ValueError("offset=True goes with symmetric=False")
+
+
+def check_groups(group_size: int | None, axis: Axis) -> None:
+    """Raise for groups along anything but rows."""
+    if group_size is not None and axis != "row":
+        raise ValueError(
+            f"group_size={group_size} and axis={axis!r} exclude each other: "
+            "groups run along rows (leave out axis)"
+        )
 
 
 def _check_super_block(scales: Scales, group_size: int | None) -> None:
