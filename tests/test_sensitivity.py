@@ -19,7 +19,7 @@ import float_modes
 from bitmill._dtypes import Array
 from bitmill.checkpoint import CheckpointError, data, job, pieces, read_sensitivity
 from bitmill.checkpoint.candidates import resolve
-from bitmill.formats import LayerScheme
+from bitmill.formats import PRESETS, LayerScheme
 from bounded import Weights, write_checkpoint
 from checkpoints import arrays, llama, make, weight
 
@@ -51,6 +51,18 @@ def test_equals_what_conversions_report(src: Path, tmp_path: Path) -> None:
             assert measure.bytes == tensor.bytes_after
             assert measure.sqnr_db == tensor.sqnr_db
             assert measure.error / tensor.size == tensor.metrics.mse
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_equal_what_conversions_report(src: Path, tmp_path: Path, name: str) -> None:
+    found = by_name(bm.sensitivity(src, [name]))
+    report = bm.quantize_checkpoint(src, tmp_path / "dst", name)
+    assert len(report.quantized) == len(found) == 3
+    for tensor in report.quantized:
+        measure = found[tensor.name].measured[name]
+        assert measure.bytes == tensor.bytes_after
+        assert measure.sqnr_db == tensor.sqnr_db
+        assert measure.error / tensor.size == tensor.metrics.mse
 
 
 def test_keeping_takes_the_bytes_of_the_weight_and_loses_nothing(src: Path) -> None:

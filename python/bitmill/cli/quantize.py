@@ -152,7 +152,12 @@ def _add_scheme(group: Any) -> None:
         choices=INPUT_ACTIVATIONS,
         help="with --bits: tell the runtime to quantize the layers' inputs, per token",
     )
-    add("--format", choices=LAYER_FORMATS, help="how codes are stored (default: by the scheme)")
+    add(
+        "--format",
+        choices=LAYER_FORMATS,
+        metavar="NAME",
+        help=f"how codes are stored: {', '.join(LAYER_FORMATS)} (default: by the scheme)",
+    )
 
 
 def _add_selection(group: Any) -> None:
