@@ -216,6 +216,14 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
         yield name, (x, y + y * np.float32(2**-9)), {}
 
 
+def weighed_error(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        y = ref.to_float32(x)
+        w = rng.random((x.shape[0] if i % 2 else 1, x.shape[1]), np.float32) ** 9
+        w[w < 2.0**-40] = 0
+        yield name, (x, y + y * np.float32(2**-9), w), {}
+
+
 def mse_params(rng: np.random.Generator) -> Iterator[Case]:
     """The twin tries everything for an exact optimum: only few codes of short groups there."""
     for i, (name, x) in enumerate(matrices(rng, [n for n in TAILS if n] + [300, 2061])):

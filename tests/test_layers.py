@@ -28,6 +28,8 @@ LAYERS = [
     {"bias_correction"},
     {"observers"},
     {"calibrate"},
+    {"_knapsack"},
+    {"allocation"},
     {"formats"},
     {"checkpoint"},
     {"cli"},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING as _CHECKING
 from bitmill import clip, kernels, observers, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
+from bitmill.allocation import Allocation, allocate, frontier
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.kmeans import Codebook, kmeans1d
@@ -21,11 +22,14 @@ from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Scales, Table
 if _CHECKING:
     from bitmill.checkpoint import (
         CheckpointError,
+        Sensitivity,
         load,
         load_checkpoint,
+        plan_budget,
         plan_checkpoint,
         quantize_checkpoint,
         save,
+        sensitivity,
     )
 
 __version__ = "0.1.0"
@@ -35,6 +39,7 @@ __all__ = [
     "IQ4_NL",
     "NF4",
     "Affine",
+    "Allocation",
     "CheckpointError",
     "Codebook",
     "Float",
@@ -42,13 +47,16 @@ __all__ = [
     "QParams",
     "QTensor",
     "Scales",
+    "Sensitivity",
     "Table",
+    "allocate",
     "bias_shift",
     "calibrate",
     "clip",
     "correct_bias",
     "dequantize",
     "fake_quantize",
+    "frontier",
     "get_num_threads",
     "isa",
     "isas",
@@ -61,11 +69,13 @@ __all__ = [
     "observers",
     "pack",
     "percentile",
+    "plan_budget",
     "plan_checkpoint",
     "quantize",
     "quantize_checkpoint",
     "reference",
     "save",
+    "sensitivity",
     "set_num_threads",
     "unpack",
 ]
@@ -73,11 +83,14 @@ __all__ = [
 
 _OF_CHECKPOINT = (
     "CheckpointError",
+    "Sensitivity",
     "load",
     "load_checkpoint",
+    "plan_budget",
     "plan_checkpoint",
     "quantize_checkpoint",
     "save",
+    "sensitivity",
 )
 
 

@@ -40,18 +40,27 @@ class Chosen:
 
     def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | None, str]:
         """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
-        for pattern in self.ignored:
-            if matches(pattern, info, model):
-                return None, f"ignored: {pattern}"
+        pattern = self.ignoring(info, model)
+        if pattern is not None:
+            return None, f"ignored: {pattern}"
         for pattern, layer in self.layers.items():
             if matches(pattern, info, model):
                 return layer, pattern if layer is not None else f"kept by rule: {pattern}"
         return None, why_not_linear(info, model) or "no rule matches"
 
+    def ignoring(self, info: TensorInfo, model: Model) -> str | None:
+        """The pattern by which a tensor is ignored, or None."""
+        return next((p for p in self.ignored if matches(p, info, model)), None)
+
     def unmatched(self, infos: list[TensorInfo], model: Model) -> list[str]:
         """The patterns that select none of these tensors."""
         patterns = [p for p in (*self.layers, *self.ignored) if p not in self.optional]
         return [p for p in patterns if not any(matches(p, info, model) for info in infos)]
+
+
+def keep_all(ignore: Iterable[str]) -> Chosen:
+    """Rules that select nothing, and tell why each tensor is kept."""
+    return Chosen({}, _patterns(ignore, "ignore"))
 
 
 def choose(rules: Rules, *, ignore: Iterable[str] = (), include: Iterable[str] = ()) -> Chosen:
