@@ -28,7 +28,7 @@ def normal():
 
 
 def checked(x, k):
-    """A codebook whose inertia is that of its assignments, and near the theory of normal weights."""
+    """A codebook with the inertia of its assignments, near what theory says of normal weights."""
     book = bm.kmeans1d(x, k, num_threads=1)
     d = x.astype(np.float64) - book.centroids[book.assignments]
     assert np.isclose(book.inertia, d @ d, rtol=1e-7)
