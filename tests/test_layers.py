@@ -23,6 +23,7 @@ LAYERS = [
     {"clip", "layouts", "percentile"},
     {"schemes"},
     {"qtensor"},
+    {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
     {"quantize", "metrics", "qparams"},
     {"bias_correction"},
     {"observers"},

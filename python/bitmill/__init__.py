@@ -9,7 +9,7 @@ from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.layouts import pack, unpack
-from bitmill.metrics import Metrics, metrics
+from bitmill.metrics import ChannelMetrics, Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Affine",
+    "ChannelMetrics",
     "CheckpointError",
     "Metrics",
     "QParams",
