@@ -14,7 +14,7 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import Affine, Outliers, Scales
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -33,6 +33,7 @@ __all__ = [
     "ChannelMetrics",
     "CheckpointError",
     "Metrics",
+    "Outliers",
     "QParams",
     "QTensor",
     "Scales",

@@ -15,7 +15,7 @@ from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.formats.compressed_tensors import LINEAR
-from bitmill.schemes import Affine, Scheme
+from bitmill.schemes import Affine, Outliers, Scheme
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
 
@@ -94,8 +94,9 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
     """Rules from a TOML file: a table `rules` of patterns, first match wins, and a list `ignore`.
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
-    `bitmill.Affine`, `input_activations` and `format` of a `LayerScheme` among them. As on the
-    command line, groups are of 128 but at 8 bits; `group_size = "none"` is a scale per row.
+    `bitmill.Affine`; `input_activations` and `format` of a `LayerScheme` may be among them, and
+    `outliers`, the fraction of `bitmill.Outliers`. As on the command line, groups are of 128 but at
+    8 bits; `group_size = "none"` is a scale per row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
@@ -157,13 +158,15 @@ def _table(said: dict[str, Any]) -> LayerScheme:
     if "scales" in said:
         raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
     options = dict(said)
+    outliers = options.pop("outliers", None)
     layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
-        known = ", ".join(sorted({*_OPTIONS, "input_activations", "format"}))
+        known = ", ".join(sorted({*_OPTIONS, "input_activations", "format", "outliers"}))
         raise ValueError(f"{unknown[0]!r} is not one of: {known}")
     if "axis" not in options:
         options.setdefault("group_size", "none" if options["bits"] == 8 else 128)
     if options.get("group_size") == "none":
         options["group_size"] = None
-    return LayerScheme(Affine(**options), **layer)
+    weights = Affine(**options)
+    return LayerScheme(weights if outliers is None else Outliers(weights, outliers), **layer)

@@ -37,7 +37,7 @@ from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
 from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerScheme
-from bitmill.schemes import Affine
+from bitmill.schemes import Affine, Outliers, Scheme
 
 _DEFAULT = "W4A16"
 _MOST_CLIPPED = 6
@@ -135,6 +135,13 @@ def _add_scheme(group: Any) -> None:
         type=group_size,
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
+    )
+    add(
+        "--outliers",
+        type=float,
+        metavar="FRACTION",
+        help="keep this part of a weight, its largest values, in float16 beside the codes, such "
+        "as 0.005 (which bitmill alone reads)",
     )
     add(
         "--clip",
@@ -255,7 +262,9 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
             changes.setdefault("clip", "mse")
         if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
             parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
-        weights = replace(layer.weights, **changes)
+        weights: Scheme = replace(layer.weights, **changes)
+        if args.outliers is not None:
+            weights = Outliers(weights, args.outliers)
         return LayerScheme(weights, layer.input_activations, format=args.format or "auto")
     except ValueError as error:
         parser.error(str(error))
@@ -293,6 +302,7 @@ _SCHEME = (
     "bits",
     "asymmetric",
     "group_size",
+    "outliers",
     "clip",
     "scale_rule",
     "activations",

@@ -34,7 +34,7 @@ class LayerScheme:
         "pack-quantized" (codes as a bit stream in words) or "int-quantized" (one int8 per code),
         both of compressed-tensors; "native", which bitmill alone reads, for any scheme; "auto":
         "int-quantized" if there are input activations, "native" for what compressed-tensors has no
-        place for (offsets, two-level scales), else "pack-quantized".
+        place for (offsets, two-level scales, outliers), else "pack-quantized".
 
     Raises ValueError for another name, TypeError for what is no scheme.
 
@@ -64,7 +64,7 @@ class LayerScheme:
         if self.input_activations is not None:
             return INT_QUANTIZED
         weights = self.weights
-        if isinstance(weights, Affine) and (weights.offset or isinstance(weights.scales, Scales)):
+        if not isinstance(weights, Affine) or weights.offset or isinstance(weights.scales, Scales):
             return NATIVE
         return PACK_QUANTIZED
 
