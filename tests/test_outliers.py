@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from bitmill import _dtypes, schemes
 from bitmill.checkpoint import open_checkpoint, pieces, read_rules
 from bitmill.cli import main
 from bitmill.formats import NATIVE, LayerScheme
-from bitmill.schemes.base import Cut
+from bitmill.schemes.base import Cut, Scheme
 from checkpoints import arrays, contents, make, weight
 from conftest import needs, same_bits
 
@@ -465,6 +466,24 @@ def test_inner_must_be_another_scheme() -> None:
         bm.Outliers(4, 0.1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="keeps outliers already"):
         bm.Outliers(bm.Outliers(bm.Affine(4), 0.1), 0.1)
+
+
+def test_any_scheme_can_be_inner_by_its_protocol_alone() -> None:
+    class Other:
+        """A scheme of which nothing is known but what the protocol says."""
+
+        def __init__(self, scheme: bm.Affine) -> None:
+            for name in (n for n, _ in inspect.getmembers(Scheme) if not n.startswith("_")):
+                setattr(self, name, getattr(scheme, name))
+
+    x, inner = values(20, 128), bm.Affine(4, group_size=32)
+    for amount in AMOUNTS:
+        q = bm.quantize(x, bm.Outliers(Other(inner), **amount))  # type: ignore[arg-type]
+        wanted = bm.quantize(x, bm.Outliers(inner, **amount))
+        for name, array in wanted.arrays.items():
+            same_bits(q.arrays[name], array, name)
+        same_bits(q.dequantize(), wanted.dequantize())
+        assert bm.metrics(x, q).to_dict() == bm.metrics(x, wanted).to_dict()
 
 
 def test_importance_goes_to_the_inner_scheme() -> None:
