@@ -97,7 +97,8 @@ def metrics(
     num_threads = resolve(num_threads)
     x = _check.array(x)
     given = q.dequantize(num_threads=num_threads) if isinstance(q, QTensor) else _values(q)
-    y = kernels.to_float32(given, num_threads=num_threads)
+    is_float32 = given.dtype == np.float32  # a copy would take longer than the sums
+    y = given if is_float32 else kernels.to_float32(given, num_threads=num_threads)
     if y.shape != x.shape:
         raise ValueError(f"x has shape {x.shape} and q has shape {y.shape}; wanted equal ones")
     along = channel(axis, x.ndim)
