@@ -16,7 +16,10 @@ class ByteCodes {
   using Code = uint8_t;
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
-      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr) {
+      : ByteCodes(q.bits ? pack_run_of(q.bits) : nullptr, codes, streams) {}
+  // `pack` is null for codes as they are.
+  BITMILL_INLINE ByteCodes(PackRun pack, void* codes, bool streams)
+      : lines_(codes, streams), pack_(pack) {
     packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
   }
   // Where the next codes go, at most kChunk; give() says how many there were.
@@ -44,7 +47,7 @@ class ByteCodes {
   BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, lines_, packer_); }
 
   Lines lines_;
-  PackRun pack_; // none: codes as they are
+  PackRun pack_;
   Packer packer_;
   int64_t held_ = 0; // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
@@ -68,8 +71,8 @@ class WideCodes {
 // Codes to be read, of one or two bytes.
 template <class Code> class GivenCodes {
  public:
-  BITMILL_INLINE GivenCodes(const Quantizer&, const void* codes, int64_t)
-      : at_((const Code*)codes) {}
+  BITMILL_INLINE GivenCodes(const Quantizer&, const void* codes, int64_t) : GivenCodes(codes) {}
+  BITMILL_INLINE explicit GivenCodes(const void* codes) : at_((const Code*)codes) {}
   BITMILL_INLINE void start_row() {}
   // The next codes, at most n of them; advance() says how many were taken.
   BITMILL_INLINE const Code* next(int64_t*) const { return at_; }
@@ -86,8 +89,10 @@ template <class Code> class GivenCodes {
 class GivenBytes {
  public:
   BITMILL_INLINE GivenBytes(const Quantizer& q, const void* codes, int64_t cols)
-      : given_(q, codes, cols), words_((const uint32_t*)codes),
-        unpack_(q.bits ? unpack_run_of(q.bits) : nullptr), bits_(q.bits), cols_(cols) {}
+      : GivenBytes(q.bits ? unpack_run_of(q.bits) : nullptr, q.bits, codes, cols) {}
+  // `unpack` is null for codes as they are.
+  BITMILL_INLINE GivenBytes(UnpackRun unpack, int bits, const void* codes, int64_t cols)
+      : given_(codes), words_((const uint32_t*)codes), unpack_(unpack), bits_(bits), cols_(cols) {}
   BITMILL_INLINE void start_row() { row_left_ = cols_; }
   BITMILL_INLINE const uint8_t* next(int64_t* n) {
     if (!unpack_) return given_.next(n);
@@ -111,7 +116,7 @@ class GivenBytes {
 
   GivenCodes<uint8_t> given_;
   const uint32_t* words_;
-  UnpackRun unpack_; // none: codes as they are
+  UnpackRun unpack_;
   int bits_;
   int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
   alignas(64) uint8_t buffer_[kChunk];

@@ -57,7 +57,7 @@ BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Steps& step
                                  const Stored& stored, uint8_t* const* to, int64_t i) {
   const Encode encode(steps, stored.top);
   const auto shifted = [&](int64_t row) {
-    prefetch(x + (row + kRows) * row_step);
+    prefetch_far(x + (row + kRows) * row_step);
     return add(encode(load(x + row * row_step)), steps.shift);
   };
   const u8x64 none = splat_u8(0);
@@ -135,7 +135,7 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
       const int64_t n = least(c.cols - col, kPiece);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(Code))
-          prefetch(from + (r + kRows) * c.row_step + col + i);
+          prefetch_far(from + (r + kRows) * c.row_step + col + i);
       const auto decoded = [&](int64_t r, int64_t i, const Decoder& decode, auto lanes) {
         return decode(xor_(load_code(from + r * c.row_step + col + i, lanes), flip));
       };

@@ -10,13 +10,15 @@ template <class From, class To>
 BITMILL_INLINE void convert_run(const From* x, int64_t count, bool streams, To* out) {
   constexpr int64_t kStep = Lines::kStep / (int64_t)sizeof(To);
   Lines lines(out, streams);
-  if constexpr (sizeof(To) == 4) { // a vector is a line
-    const int64_t whole = lines.straight(4 * count) / 4;
-    for (int64_t i = 0; i < whole; i += 16) {
-      prefetch_ahead(x + i, 16 * (int64_t)sizeof(From));
-      lines.line(4 * i, bytes_of(load(x + i)));
-    }
-    lines.pass(4 * whole);
+  if constexpr (kRegisters && sizeof(To) <= 4) {
+    constexpr int64_t kSize = sizeof(To);
+    const int64_t whole = lines.straight(kSize * count) / kSize;
+    for (int64_t i = 0; i < whole; i += 64 / kSize)
+      lines.line(kSize * i, line_of<To>([&](int64_t k) {
+                   prefetch_ahead(x + i + k, 16 * (int64_t)sizeof(From));
+                   return load(x + i + k);
+                 }));
+    lines.pass(kSize * whole);
     x += whole, count -= whole;
   }
   while (count > 0) {

@@ -1,45 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Values to codes, by groups.
 #pragma once
+#include "batch.hpp"
 #include "groups.hpp"
-#include "look.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Memory that is asked for while codes are made, since DRAM would idle: 2, 4 or 8 lines of 64 bytes for
-// every 64 values, from `at` on.
-struct Ahead {
-  const char* at;
-  int lines;
-
-  BITMILL_INLINE void step() {
-    prefetch(at);
-    prefetch(at + 64);
-    if (lines > 2) prefetch(at + 128), prefetch(at + 192);
-    for (int i = 4; i < lines; ++i) prefetch(at + 64 * i);
-    at += 64 * lines;
-  }
-};
-
-// Where codes go; past the caches, lines of them.
-template <class Code> struct Put {
-  Code* to;
-  bool past;
-
-  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
-  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
-    if (past)
-      stream_bytes(to + i, codes);
-    else
-      store_bytes(to + i, codes);
-  }
-};
-
 // n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
 template <class Encode, class T, class Code>
 BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int64_t g,
-                                const Stored& stored, Put<Code> codes, Ahead& ahead) {
+                                const Stored& stored, Put<Code> codes, Ahead<T>& ahead) {
   const Steps steps = groups[g];
   const Encode encode(steps, stored.top);
   int64_t i = 0;
@@ -59,7 +30,7 @@ BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int
 // Groups of 32, two at a time; the number of values done.
 template <class Encode, class T>
 BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups, int64_t g,
-                                    const Stored& stored, Put<uint8_t> codes, Ahead& ahead) {
+                                    const Stored& stored, Put<uint8_t> codes, Ahead<T>& ahead) {
   int64_t i = 0;
   for (; i + 64 <= n; i += 64, g += 2) {
     ahead.step();
@@ -73,7 +44,8 @@ BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
 // For batches in which a scale has no reciprocal, and codes of two bytes.
 template <class T, class Code>
 BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Groups& groups,
-                                  int64_t g, const Stored& stored, Put<Code> codes, Ahead& ahead) {
+                                  int64_t g, const Stored& stored, Put<Code> codes,
+                                  Ahead<T>& ahead) {
   for (int64_t done = 0; done < n; done += group, ++g)
     encode_span<DividingEncoder>(x + done, least(n - done, group), groups, g, stored, codes + done,
                                  ahead);
@@ -82,7 +54,7 @@ BITMILL_SELDOM void divide_groups(const T* x, int64_t n, int64_t group, const Gr
 // The n values at x, which begin with group g.
 template <class Encode, class T, class Code>
 void encode_groups(const T* x, int64_t n, int64_t group, const Groups& groups, int64_t g,
-                   const Stored& stored, Put<Code> codes, Ahead& ahead) {
+                   const Stored& stored, Put<Code> codes, Ahead<T>& ahead) {
   if constexpr (sizeof(Code) == 1)
     if (!groups.divides) {
       int64_t done = 0;
@@ -105,7 +77,7 @@ int64_t encode_short_groups(const T* x, int64_t n, const Groups& groups, const S
   const T* next = look.x();
   Found<Seen>& found = look.found();
   const int64_t both = least(n, look.left()) & -kPart;
-  Ahead ahead{(const char*)next + kAhead, (int)sizeof(T)};
+  Ahead<T> ahead = far_ahead(next);
   for (int64_t i = 0, g = 0; i < both; i += kPart) {
     if (kGroup == 32)
       encode_pairs<Encode>(x + i, kPart, groups, g, stored, codes + i, ahead);
@@ -126,7 +98,7 @@ int64_t encode_long_groups(const T* x, int64_t n, int64_t group, const Groups& g
                            const Stored& stored, Put<uint8_t> codes, Look<Seen, T>& look) {
   const int64_t unit = group < kChunk ? group : kPart;
   const int64_t both = least(n, look.left()) / unit * unit;
-  Ahead ahead{(const char*)look.x() + kAhead, (int)sizeof(T)};
+  Ahead<T> ahead = far_ahead(look.x());
   for (int64_t done = 0, g = 0; done < both; done += group, ++g) {
     const int64_t end = least(both - done, group);
     const T* next = look.x();

@@ -7,6 +7,14 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
+// The line of T whose values are at(k), 16 of them from k on.
+template <class T, class At> BITMILL_INLINE u8x64 line_of(At at) {
+  if constexpr (sizeof(T) == 4)
+    return bytes_of(at(0));
+  else
+    return rounded<T>(at(0), at(16));
+}
+
 // A line is either streamed whole or stored: the two kinds mixed in one line cost several times more
 // than either. So a buffer starts where `to` lies in its line, and the bytes left over after the last
 // whole line go into the next one.

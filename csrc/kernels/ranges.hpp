@@ -227,7 +227,7 @@ BITMILL_INLINE void each_column(const T* x, int64_t rows, int64_t cols, int64_t 
   for (int64_t row = 0; row < rows; row += kMergedRows, x += kMergedRows * row_step) {
     const int64_t n = least(rows - row, kMergedRows);
     each_vector(cols, [&](int64_t i, auto lanes) {
-      for (int64_t r = 0; r < n; ++r) prefetch(x + (r + kMergedRows) * row_step + i);
+      for (int64_t r = 0; r < n; ++r) prefetch_far(x + (r + kMergedRows) * row_step + i);
       merge(x + i, i, n, lanes);
     });
   }

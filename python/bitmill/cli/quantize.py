@@ -257,17 +257,26 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
         changes["group_size"] = args.group_size or None
     try:
         layer = _base(args)
-        assert isinstance(layer.weights, Affine)
-        if layer.weights.bits <= _MOST_CLIPPED:
-            changes.setdefault("clip", "mse")
-        if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
-            parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
-        weights: Scheme = replace(layer.weights, **changes)
+        weights = _changed(args, layer.weights, changes)
         if args.outliers is not None:
             weights = Outliers(weights, args.outliers)
         return LayerScheme(weights, layer.input_activations, format=args.format or "auto")
     except ValueError as error:
         parser.error(str(error))
+
+
+def _changed(args: argparse.Namespace, weights: Scheme, changes: dict[str, Any]) -> Scheme:
+    """A scheme with the options that were given."""
+    if not isinstance(weights, Affine):
+        for name in changes:
+            option = name.replace("_", "-")
+            args.parser.error(f"--{option} does not go with --scheme {args.scheme}")
+        return weights
+    if weights.bits <= _MOST_CLIPPED:
+        changes.setdefault("clip", "mse")
+    if not weights.symmetric and args.scale_rule not in (None, "absmax"):
+        args.parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
+    return replace(weights, **changes)
 
 
 def _base(args: argparse.Namespace) -> LayerScheme:

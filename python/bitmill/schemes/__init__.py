@@ -3,7 +3,23 @@
 
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Encoded, Field, Scheme, from_dict, total
+from bitmill.schemes.floats import Float
 from bitmill.schemes.outliers import Outliers
 from bitmill.schemes.scales import Scales
+from bitmill.schemes.tables import FP4, IQ4_NL, NF4, Table
 
-__all__ = ["Affine", "Encoded", "Field", "Outliers", "Scales", "Scheme", "from_dict", "total"]
+__all__ = [
+    "FP4",
+    "IQ4_NL",
+    "NF4",
+    "Affine",
+    "Encoded",
+    "Field",
+    "Float",
+    "Outliers",
+    "Scales",
+    "Scheme",
+    "Table",
+    "from_dict",
+    "total",
+]
