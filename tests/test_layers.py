@@ -24,6 +24,7 @@ LAYERS = [
     {"clip", "kmeans", "layouts", "lloyd_max", "percentile"},
     {"schemes"},
     {"qtensor"},
+    {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
     {"quantize", "metrics", "qparams"},
     {"bias_correction"},
     {"observers"},

@@ -12,12 +12,12 @@ from bitmill.calibrate import calibrate
 from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
 from bitmill.lloyd_max import lloyd_max
-from bitmill.metrics import Metrics, metrics
+from bitmill.metrics import ChannelMetrics, Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Scales, Table
+from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Outliers, Scales, Table
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -40,10 +40,12 @@ __all__ = [
     "NF4",
     "Affine",
     "Allocation",
+    "ChannelMetrics",
     "CheckpointError",
     "Codebook",
     "Float",
     "Metrics",
+    "Outliers",
     "QParams",
     "QTensor",
     "Scales",

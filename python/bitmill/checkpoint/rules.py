@@ -15,7 +15,7 @@ from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.formats.compressed_tensors import LINEAR
-from bitmill.schemes import Affine, Float, Scheme
+from bitmill.schemes import Affine, Float, Outliers, Scheme
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
 _FLOAT_OPTIONS = {f.name for f in fields(Float) if f.name != "scales"}
@@ -105,8 +105,9 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
     `bitmill.Affine`, or `kind` and others of `bitmill.Float`; `input_activations` and `format` of a
-    `LayerScheme` among them. As on the command line, groups of integers are of 128 but at 8 bits;
-    `group_size = "none"` is a scale per row.
+    `LayerScheme` may be among them, and `outliers`, the fraction of `bitmill.Outliers`. As on the
+    command line, groups of integers are of 128 but at 8 bits; `group_size = "none"` is a scale per
+    row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
@@ -161,21 +162,27 @@ def _word(said: Any) -> str:
 def _floats(said: dict[str, Any]) -> LayerScheme:
     """A rule for a kind of floats."""
     options, layer = _split(said, _FLOAT_OPTIONS)
+    outliers = options.pop("outliers", None)
     if options.get("group_size") == "none":
         options["group_size"] = None
-    return LayerScheme(Float(**options), **layer)
+    return LayerScheme(_around(Float(**options), outliers), **layer)
+
+
+def _around(weights: Scheme, outliers: Any) -> Scheme:
+    """The scheme with this fraction of outliers, if there is one."""
+    return weights if outliers is None else Outliers(weights, outliers)
 
 
 def _split(said: dict[str, Any], known: Set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of a scheme, all `known`, and those of a layer."""
+    """The options of a scheme, all `known` or "outliers", and those of a layer."""
     if "scales" in said:
         raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
     options = dict(said)
     of_layer = {"input_activations", "format"}
     layer = {key: options.pop(key) for key in of_layer & options.keys()}
-    unknown = sorted(options.keys() - known)
+    unknown = sorted(options.keys() - known - {"outliers"})
     if unknown:
-        listed = ", ".join(sorted({*known, *of_layer}))
+        listed = ", ".join(sorted({*known, *of_layer, "outliers"}))
         raise ValueError(f"{unknown[0]!r} is not one of: {listed}")
     return options, layer
 
@@ -190,8 +197,9 @@ def _table(said: dict[str, Any]) -> LayerScheme:
             "dots must stand in quotes"
         )
     options, layer = _split(said, _OPTIONS)
+    outliers = options.pop("outliers", None)
     if "axis" not in options:
         options.setdefault("group_size", "none" if options["bits"] == 8 else 128)
     if options.get("group_size") == "none":
         options["group_size"] = None
-    return LayerScheme(Affine(**options), **layer)
+    return LayerScheme(_around(Affine(**options), outliers), **layer)

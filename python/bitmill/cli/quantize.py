@@ -47,7 +47,7 @@ from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
 from bitmill.formats import LAYER_FORMATS, PRESETS, LayerScheme
-from bitmill.schemes import Affine
+from bitmill.schemes import Affine, Outliers, Scheme
 
 _DEFAULT = "W4A16"
 _MOST_CLIPPED = 6
@@ -133,6 +133,13 @@ def _add_scheme(group: Any) -> None:
         type=group_size,
         metavar="N|none",
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
+    )
+    add(
+        "--outliers",
+        type=float,
+        metavar="FRACTION",
+        help="keep this part of a weight, its largest values, in float16 beside the codes, such "
+        "as 0.005 (which bitmill alone reads)",
     )
     add(
         "--clip",
@@ -248,19 +255,26 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
         changes["group_size"] = args.group_size or None
     try:
         layer = _base(args)
-        if not isinstance(layer.weights, Affine):
-            for name in changes:
-                option = name.replace("_", "-")
-                parser.error(f"--{option} does not go with --scheme {args.scheme}")
-            return replace(layer, format=args.format or "auto")
-        if layer.weights.bits <= _MOST_CLIPPED:
-            changes.setdefault("clip", "mse")
-        if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
-            parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
-        weights = replace(layer.weights, **changes)
+        weights = _changed(args, layer.weights, changes)
+        if args.outliers is not None:
+            weights = Outliers(weights, args.outliers)
         return LayerScheme(weights, layer.input_activations, format=args.format or "auto")
     except ValueError as error:
         parser.error(str(error))
+
+
+def _changed(args: argparse.Namespace, weights: Scheme, changes: dict[str, Any]) -> Scheme:
+    """A scheme with the options that were given."""
+    if not isinstance(weights, Affine):
+        for name in changes:
+            option = name.replace("_", "-")
+            args.parser.error(f"--{option} does not go with --scheme {args.scheme}")
+        return weights
+    if weights.bits <= _MOST_CLIPPED:
+        changes.setdefault("clip", "mse")
+    if not weights.symmetric and args.scale_rule not in (None, "absmax"):
+        args.parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
+    return replace(weights, **changes)
 
 
 def _base(args: argparse.Namespace) -> LayerScheme:
@@ -301,6 +315,7 @@ _SCHEME = (
     "bits",
     "asymmetric",
     "group_size",
+    "outliers",
     "clip",
     "scale_rule",
     "activations",

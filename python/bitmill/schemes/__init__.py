@@ -2,8 +2,9 @@
 """Schemes: what turns values into codes and back, and which arrays that takes."""
 
 from bitmill.schemes.affine import Affine
-from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
+from bitmill.schemes.base import Encoded, Field, Scheme, from_dict, total
 from bitmill.schemes.floats import Float
+from bitmill.schemes.outliers import Outliers
 from bitmill.schemes.scales import Scales
 from bitmill.schemes.tables import FP4, IQ4_NL, NF4, Table
 
@@ -15,8 +16,10 @@ __all__ = [
     "Encoded",
     "Field",
     "Float",
+    "Outliers",
     "Scales",
     "Scheme",
     "Table",
     "from_dict",
+    "total",
 ]
