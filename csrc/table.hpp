@@ -107,6 +107,15 @@ struct Minifloat {
   BITMILL_SHARED int32_t bits() const { return 1 + exponent + mantissa; }
 };
 
+// Values that codes stand for, as bitmill._lookup.padded makes them: 16, or 256 if `wide`. A range is divided
+// by the divisor to give the scale, which is `empty` for zeros.
+struct LookupTable {
+  const float *values, *thresholds;
+  const int32_t* order;
+  bool wide;
+  float divisor, empty;
+};
+
 // Groups that need a word: see bitmill._results.
 struct Counts {
   int64_t nonfinite, overflowed, underflowed;
@@ -199,6 +208,7 @@ struct Bucket {
   FAMILY(Order, order)                                                                             \
   FAMILY(Kmeans, kmeans)                                                                           \
   FAMILY(Minifloats, minifloats)                                                                   \
+  FAMILY(Tables, tables)                                                                           \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -241,6 +251,10 @@ struct KmeansTable {
 };
 struct MinifloatsTable {
 #define MINIFLOATS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct TablesTable {
+#define TABLES BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

@@ -22,6 +22,7 @@
   VERB(select_i32, select(sign_mask(i), i, j))                                                     \
   VERB(sign_bits, (int32_t)sign_bits(i))                                                           \
   VERB(equal_bits, (int32_t)equal_bits(first_f64(i), first_f64(j)))                                \
+  VERB(equal_bits_f32, (int32_t)equal_bits(second_f64(x), second_f64(y)))                          \
   VERB(add_dot_i16, add_dot_i16(i, bytes_of(i), bytes_of(j)))                                      \
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
   VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \

@@ -417,3 +417,65 @@ def float_decode(rng: np.random.Generator) -> Iterator[Case]:
         elif rng.random() < 0.5:
             codes = rng.integers(0, 256, codes.shape, np.uint8)
         yield name, (codes, scale), keep | {"dtype_name": FLOATS[i % 4]}
+
+
+def tables(rng: np.random.Generator, count: int) -> Array:
+    """Values in any order, of both signs; whole numbers in small tables, so that many tie."""
+    if count % 2:
+        return rng.permutation(np.arange(count) - count // 3).astype(np.float32)
+    return rng.standard_normal(count, np.float32)
+
+
+def _table_calls(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, dict[str, Any]]]:
+    """Values, a table, a group size, and perhaps a width that its codes fit."""
+    for name, x in matrices(rng, 2 * TAILS + LENGTHS):
+        count = int(rng.choice([2, 3, 8, 13, 16, 17, 31, 255, 256]))
+        least = (count - 1).bit_length()
+        bits = int(rng.integers(least, 9)) if rng.random() < 0.6 else None
+        keep = {"group_size": groups(rng, x.shape[1]), "bits": bits}
+        yield f"{name} {count} values", x, tables(rng, count), keep
+
+
+def table_quantize(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x, values, keep in _table_calls(rng):
+        rule, scales = str(rng.choice(["absmax", "signed_max"])), str(rng.choice(STORAGES))
+        yield name, (x, values), keep | {"rule": rule, "scales": scales}
+
+
+def table_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, values, keep) in enumerate(_table_calls(rng)):
+        if i % 4 == 0:
+            several = np.stack([tables(rng, len(values)) for _ in range(2)])
+            yield f"{name} twice", (x, several), keep | {"rows_per_table": 2}
+            continue
+        made = ref.table_quantize(x, values, rule="signed_max", group_size=keep["group_size"])
+        scale: Array = made.scale
+        if i % 4 == 1:  # none, and some too small for a reciprocal
+            kinds = np.array([0.0, 2.0**-140, -(2.0**-149), 2.0**127, -1.5], np.float32)
+            scale = rng.choice(kinds, scale.shape)
+        elif i % 4 == 2:
+            with np.errstate(all="ignore"):
+                scale = scale.astype(np.float16)
+        yield name, (x, values, np.where(np.isfinite(scale), scale, scale.dtype.type(1))), keep
+
+
+def table_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, (x, *given), keep) in enumerate(table_encode(rng)):
+        codes, words = ref.table_encode(x, *given, **keep), {}
+        if keep["bits"] is not None:
+            words = {"length": x.shape[1]}
+        yield name, (codes, *given), keep | words | {"dtype_name": FLOATS[i % 4]}
+    beyond = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    for count in (2, 15, 16, 17, 256):
+        yield f"codes beyond {count} values", (beyond, tables(rng, count)), {}
+
+
+def table_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, values, keep) in enumerate(_table_calls(rng)):
+        made = ref.table_quantize(x, values, group_size=keep["group_size"])
+        scale = np.where(np.isfinite(made.scale), made.scale, np.float32(1))[..., np.newaxis]
+        factors = rng.uniform(-1.5, 1.5, int(rng.integers(1, 6))).astype(np.float32)
+        factors[rng.random(len(factors)) < 0.1] = 0
+        keep = {"group_size": keep["group_size"]}
+        with np.errstate(all="ignore"):
+            yield name, (x, values, scale * factors, _importance(rng, x, i)), keep

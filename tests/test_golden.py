@@ -13,7 +13,7 @@ from golden_files import GOLDEN
 
 MANIFEST = json.loads((GOLDEN / "MANIFEST.json").read_text())
 USED = re.compile(
-    r"(compressed_tensors|awq_gptq|bitsandbytes|mlx)/|gguf/(tiny|MXFP4\.)|ort/nbits_|"
+    r"(compressed_tensors|awq_gptq|bitsandbytes|mlx)/|gguf/(tiny|MXFP4\.|IQ4_NL\.)|ort/nbits_|"
     r"input/w_(f32|bf16|gguf|odd|ort)"
 )
 LISTED = sorted(name for name in MANIFEST if USED.match(name))

@@ -14,7 +14,7 @@ import bitmill
 
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
-    {"_dtypes", "_minifloats", "_results", "_core"},
+    {"_dtypes", "_lookup", "_minifloats", "_results", "_core"},
     {"_check", "_sizes"},
     {"_arguments"},
     {"_threads"},

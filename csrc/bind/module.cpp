@@ -29,6 +29,7 @@ std::vector<std::string> kernel_names() {
 #define ORDER BITMILL_NAME
 #define KMEANS BITMILL_NAME
 #define MINIFLOATS BITMILL_NAME
+#define TABLES BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

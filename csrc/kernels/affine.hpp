@@ -33,26 +33,6 @@ BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Us
     take_codes<ByteCodes>(q, codes, streams, use);
 }
 
-// Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
-template <class T, class Codes, class Encode>
-BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
-                                 Encode encode) {
-  using Code = typename Codes::Code;
-  const int64_t step = group < kChunk ? batch.n : kChunk;
-  for (int64_t done = 0; done < batch.n; done += step) {
-    const int64_t n = least(batch.n - done, step);
-    if constexpr (sizeof(Code) == 1)
-      if ((group % 64 == 0 || group == 32 || group >= kChunk) && codes.straight(n)) {
-        encode(batch.x + done, n, Put<Code>{codes.line(), true});
-        codes.pass(n);
-        continue;
-      }
-    encode(batch.x + done, n, Put<Code>{codes.room(), false});
-    codes.give(n);
-  }
-  if (batch.ends_row) codes.end_row();
-}
-
 // Codes of the usual groups, while `look` reads as much of the next batch; the number of values done. Only
 // where it counts, since every body is compiled for every rule and dtype.
 template <class Encode, class Seen, class T, class Code>

@@ -232,6 +232,8 @@ BITMILL_INLINE f64x8 first_f64(i32x16 x) {
           _mm256_cvtepi32_pd(_mm256_extracti128_si256(x.a, 1))};
 }
 BITMILL_INLINE f64x8 second_f64(i32x16 x) { return first_f64({x.b, x.b}); }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { return to_f64(x.a); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { return to_f64(x.b); }
 BITMILL_INLINE f64x8 read_f64(const double* p) {
   return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)};
 }

@@ -309,6 +309,8 @@ BITMILL_INLINE f64x8 first_f64(i32x16 x) { return _mm512_cvtepi32_pd(_mm512_cast
 BITMILL_INLINE f64x8 second_f64(i32x16 x) {
   return _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(x.v, 1));
 }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { return low_f64(x); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { return high_f64(x); }
 BITMILL_INLINE f64x8 read_f64(const double* p) { return _mm512_loadu_pd(p); }
 BITMILL_INLINE void write_f64(double* p, f64x8 x) { _mm512_storeu_pd(p, x); }
 BITMILL_INLINE f64x8 round(f64x8 x) {

@@ -179,6 +179,8 @@ BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
 }
 BITMILL_INLINE f64x8 first_f64(i32x16 x) { BITMILL_LANES((double)x.v[i]); }
 BITMILL_INLINE f64x8 second_f64(i32x16 x) { BITMILL_LANES((double)x.v[8 + i]); }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { BITMILL_LANES((double)x.v[i]); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { BITMILL_LANES((double)x.v[8 + i]); }
 BITMILL_INLINE f64x8 read_f64(const double* p) { BITMILL_LANES(p[i]); }
 BITMILL_INLINE void write_f64(double* p, f64x8 x) { memcpy(p, x.v, sizeof x.v); }
 BITMILL_INLINE f64x8 round(f64x8 x) { BITMILL_LANES((x.v[i] + 0x1.8p52) - 0x1.8p52); }

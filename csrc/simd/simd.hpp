@@ -64,7 +64,7 @@
 //   round(v)                     f64x8: to nearest even, |v| < 2^51
 //   greater(a, b, x, y)          f64x8: x where a > b, y elsewhere and where either is NaN
 //   equal_bits(a, b)             f64x8: one bit per lane, set where equal
-//   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 -> f64x8
+//   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 or f32x16 -> f64x8
 //   read_f64(p) write_f64(p, v)  8 doubles as they are
 //   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same

@@ -17,7 +17,7 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Float, Scales
+from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Scales, Table
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -35,6 +35,9 @@ if _CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FP4",
+    "IQ4_NL",
+    "NF4",
     "Affine",
     "Allocation",
     "CheckpointError",
@@ -45,6 +48,7 @@ __all__ = [
     "QTensor",
     "Scales",
     "Sensitivity",
+    "Table",
     "allocate",
     "bias_shift",
     "calibrate",

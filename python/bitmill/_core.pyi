@@ -4,6 +4,7 @@ from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]
 Minifloat = tuple[int, int, float, bool]
+Tables = tuple[Array, Array, Array, float, float]
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -158,6 +159,59 @@ def histogram(
     first: Array,
     bins: int,
     out: Array,
+    threads: int,
+) -> None: ...
+def table_quantize(
+    quantizer: Quantizer,
+    table: Tables,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    codes: Array,
+    threads: int,
+) -> tuple[int, int, int]: ...
+def table_encode(
+    quantizer: Quantizer,
+    tables: Tables,
+    rows_per_table: int,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def table_decode(
+    quantizer: Quantizer,
+    tables: Tables,
+    rows_per_table: int,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
+def table_sums(
+    table: Tables,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    importance: Array | None,
+    by_row: bool,
+    scales: Array,
+    count: int,
+    cross: Array,
+    square: Array,
     threads: int,
 ) -> None: ...
 def order_statistics(

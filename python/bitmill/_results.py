@@ -82,6 +82,28 @@ class AffineCodes(NamedTuple):
     underflowed: int
 
 
+class TableCodes(NamedTuple):
+    """Codes (or packed words) with the scales of their groups, as `table_quantize` returns them.
+
+    `nonfinite` counts groups that hold NaN or an infinity, `overflowed` those whose scale is not
+    finite in its storage dtype (entries of both are unspecified), `underflowed` those whose scale
+    was raised to the smallest positive value of that dtype.
+    """
+
+    codes: Array
+    scale: Array
+    nonfinite: int
+    overflowed: int
+    underflowed: int
+
+
+class TableSums(NamedTuple):
+    """Σw·x·t and Σw·t² of groups under several scales, float64 [R, groups, n]."""
+
+    cross: Array
+    square: Array
+
+
 class ErrorSums(NamedTuple):
     """Sums over each row, float64: Σx², Σy², Σxy, Σ(x−y)² and max |x−y|."""
 

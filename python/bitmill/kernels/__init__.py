@@ -16,6 +16,7 @@ from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.kernels.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.kernels.two_level import two_level_params
 
 __all__ = [
@@ -40,6 +41,10 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
+    "table_decode",
+    "table_encode",
+    "table_quantize",
+    "table_sums",
     "to_float32",
     "two_level_params",
     "unpack",

@@ -16,6 +16,7 @@ from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
 from bitmill.reference.two_level import two_level_params
 
@@ -41,6 +42,10 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
+    "table_decode",
+    "table_encode",
+    "table_quantize",
+    "table_sums",
     "to_float32",
     "two_level_params",
     "unpack",

@@ -419,14 +419,9 @@ class Affine:
         equal = lo == hi if self.offset else (lo | hi) == 0
         scale = np.where(equal, np.float32(0), params[0])
         spread = each_param(view.spread, (scale, *params[1:]))
-        arrays, made = self.scales.store(
+        arrays = self.scales.store(
             x.reshape(view.matrix), spread, importance, self.grid, self.group_size, num_threads
         )
-        if made.overflowed:
-            raise ValueError(
-                f"x: a scale or offset of a super-block overflows {self.scales.dtype}: "
-                "use Scales('bfloat16') or scale x"
-            )
         if params[1] is not None:
             arrays["zero_point"] = params[1]
         fields = {field.name: field.shape for field in self.layout(x.shape)}
