@@ -22,7 +22,7 @@ LISTED = sorted(name for name in MANIFEST if USED.match(name))
 def test_golden_folder_holds_what_the_tests_use_of_the_manifest():
     files = [path for path in GOLDEN.rglob("*") if path.suffix in (".npy", ".npz", ".gguf")]
     assert sorted(path.relative_to(GOLDEN).as_posix() for path in files) == LISTED
-    assert len(LISTED) == 47 + 4 + 11 + 10 + 2 + 20 + 5
+    assert len(LISTED) == 47 + 4 + 11 + 10 + 3 + 20 + 5
 
 
 @pytest.mark.parametrize("name", LISTED)
