@@ -45,12 +45,15 @@ struct Block {
 // 32-bit words that a row of so many codes takes.
 BITMILL_SHARED int64_t words_of(int64_t codes, int bits) { return (codes * bits + 31) / 32; }
 
+struct PackTable;
+
 // The integer grid and what is stored beside it.
 struct Quantizer {
   int32_t qmin, qmax;
   Rule rule;
-  Float scales; // dtype of scale and offset
-  int32_t bits; // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+  Float scales;          // dtype of scale and offset
+  int32_t bits;          // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+  const PackTable* pack; // of the same ISA
 
   BITMILL_SHARED bool wide() const { return qmax - qmin > 255; }     // two bytes per code
   BITMILL_SHARED bool wide_zero_point() const { return qmax > 255; } // two bytes per zero-point
@@ -96,6 +99,24 @@ struct TwoLevel {
   int64_t super_groups;
   int32_t bits;
   bool is_signed;
+};
+
+// A float of a few bits: the sign, an exponent and a mantissa of so many bits each, IEEE's bias. `most` is
+// the largest finite value. Codes above that of `most` are infinity, if there is one, and NaN.
+struct Minifloat {
+  int32_t exponent, mantissa;
+  float most;
+  bool has_infinity;
+  BITMILL_SHARED int32_t bits() const { return 1 + exponent + mantissa; }
+};
+
+// Values that codes stand for, as bitmill._lookup.padded makes them: 16, or 256 if `wide`. A range is divided
+// by the divisor to give the scale, which is `empty` for zeros.
+struct LookupTable {
+  const float *values, *thresholds;
+  const int32_t* order;
+  bool wide;
+  float divisor, empty;
 };
 
 // Groups that need a word: see bitmill._results.
@@ -144,6 +165,40 @@ struct Kept {
   bool nonfinite;
 };
 
+// Where the clusters of one row of k-means go: k + 1 edges, k centroids, their cost, and which centroid is 0.
+struct Clusters {
+  int64_t* edges;
+  double* centroids;
+  double* cost;
+  int64_t* zero;
+};
+constexpr int64_t kFewClusters = 4;
+// Whether so many clusters of so many points are found by divide and conquer, or by a penalty. The first takes
+// time and memory for every cluster, 16 bits a point.
+BITMILL_SHARED bool divides_clusters(int64_t points, int64_t k) {
+  return k <= kFewClusters && points <= 65535;
+}
+// Bytes that one row of n values needs.
+BITMILL_SHARED int64_t cluster_bytes(int64_t n, int64_t k, bool pin_zero) {
+  const int64_t column = 8 * (n + 32), layers = 2 * k * (n + 2);
+  const int64_t base = 6 * column + 64 * (k + 4);
+  if (pin_zero) return base + 7 * column + layers;
+  const int64_t divided = 2 * column + layers, penalized = 4 * column;
+  return base + (k <= kFewClusters && divided > penalized ? divided : penalized);
+}
+constexpr int64_t kMostClusters = 4096;
+
+// Values whose float32 bits begin alike: how many, and sums of their weights w, of w r and of w r^2, where r is
+// what their other bits are as a number. Without weights the last two are whole numbers.
+struct Bucket {
+  int64_t count;
+  double w;
+  union {
+    double weighted[2];
+    uint64_t plain[2];
+  };
+};
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
@@ -154,6 +209,9 @@ struct Kept {
   FAMILY(Errors, errors)                                                                           \
   FAMILY(Mse, mse)                                                                                 \
   FAMILY(Order, order)                                                                             \
+  FAMILY(Kmeans, kmeans)                                                                           \
+  FAMILY(Minifloats, minifloats)                                                                   \
+  FAMILY(Tables, tables)                                                                           \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -172,6 +230,7 @@ struct ColumnsTable {
 };
 struct PackTable {
 #define PACK BITMILL_MEMBER
+#define PACKING BITMILL_MEMBER
 #include "kernels.def"
 };
 struct ConvertTable {
@@ -188,6 +247,18 @@ struct MseTable {
 };
 struct OrderTable {
 #define ORDER BITMILL_MEMBER
+#include "kernels.def"
+};
+struct KmeansTable {
+#define KMEANS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct MinifloatsTable {
+#define MINIFLOATS BITMILL_MEMBER
+#include "kernels.def"
+};
+struct TablesTable {
+#define TABLES BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

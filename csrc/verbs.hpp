@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The verbs that tests call one by one: names, and expressions of i, j (integers) and x, y
-// (floats).
+// The verbs that tests call one by one: names, and expressions of i, j (integers), x, y (floats)
+// and the 16 lanes at a, b that these are made of.
 #pragma once
 
 #define BITMILL_VERBS(VERB)                                                                        \
@@ -22,11 +22,17 @@
   VERB(select_i32, select(sign_mask(i), i, j))                                                     \
   VERB(sign_bits, (int32_t)sign_bits(i))                                                           \
   VERB(equal_bits, (int32_t)equal_bits(first_f64(i), first_f64(j)))                                \
+  VERB(equal_bits_f32, (int32_t)equal_bits(second_f64(x), second_f64(y)))                          \
   VERB(add_dot_i16, add_dot_i16(i, bytes_of(i), bytes_of(j)))                                      \
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
+  VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \
+  VERB(lookup16, lookup16(y, i))                                                                   \
+  VERB(rank16, rank16(thresholds16((const float*)b), x))                                           \
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \
+  VERB(left_i32, left_i32(i, 9))                                                                   \
+  VERB(right_i32, right_i32(i, 20))                                                                \
   VERB(to_f32, to_f32(i))
 
 namespace bitmill {

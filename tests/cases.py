@@ -16,6 +16,7 @@ import numpy as np
 
 from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
+from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -300,3 +301,173 @@ def two_level_params(rng: np.random.Generator) -> Iterator[Case]:
         }
         params = (scale, made.zero_point, made.offset, _importance(rng, x, i))
         yield f"{name} {keep}", (x, *params), keep
+
+
+def _sorted_rows(rng: np.random.Generator, i: int, length: int) -> tuple[Array, Array | None]:
+    """Values in ascending order, many of them equal, and weights, some of them 0."""
+    kinds = [
+        rng.standard_normal((2, length)),
+        rng.integers(-9, 10, (2, length)).astype(np.float64),
+        VALUES[i % len(VALUES)](rng, (2, length)).astype(np.float64),
+        1e6 + np.rint(rng.standard_normal((2, length)) * 64) / 64,
+    ]
+    values = np.sort(kinds[i % 4], axis=1)
+    if i % 3 == 0:
+        return values, None
+    weights = rng.random((2, length)) ** 3 if i % 3 == 1 else rng.integers(0, 4, (2, length)) * 1.0
+    weights[rng.random((2, length)) < 0.2] = 0
+    return values, weights
+
+
+def kmeans_edges(rng: np.random.Generator) -> Iterator[Case]:
+    for i in range(180):
+        length = int(rng.choice([1, 2, 3, 7, 8, 9, 16, 17, 40, 100, 300]))
+        values, weights = _sorted_rows(rng, i, length)
+        k = int(rng.choice([1, 2, 3, 4, 5, 8, 16, 33, 64, length, length + 1]))
+        yield f"{i} {length} values, {k} clusters", (values, weights, k), {"pin_zero": i % 5 == 0}
+    values = np.sort(rng.standard_normal((1, 2500)), axis=1)
+    for k in (2, 4, 5, 33, 400, 1900):
+        yield f"2500 values, {k} clusters", (values, None, k), {}
+    levels = np.repeat(np.arange(60.0), 3)[np.newaxis] + np.tile([-0.01, 0, 0.01], 60)
+    for k in (9, 33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k
+        yield f"clumps, {k} clusters", (levels, None, k), {}
+
+
+def value_counts(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype.itemsize == 2:
+            yield name, (x, _importance(rng, x, i // 2)), {}
+    every = np.arange(65536, dtype=np.uint16).reshape(4, -1)
+    yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
+
+
+def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype == np.float32:
+            shift = int(rng.choice([0, 3, 8, 16]))
+            some = np.unique(x.reshape(-1).view(np.uint32) >> 16)[: 40 if shift else 2]
+            slots = np.full(65536, -1, np.int32)
+            slots[some] = np.arange(len(some)) * (65536 >> shift)
+            yield f"{name} {shift}", (x, slots, shift, _importance(rng, x, i // 4)), {}
+
+
+def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, 2 * LENGTHS)):
+        count = int(rng.choice([0, 1, 2, 3, 7, 14, 15, 16, 31, 100, 255, 256, 300, 4095]))
+        per_table = [None, 1, 2][i % 3]
+        tables = 1 if per_table is None else -(-3 // per_table)
+        pool = np.append(ref.to_float32(x).reshape(-1), [np.float32(0), np.inf, -np.inf])
+        thresholds = np.sort(rng.choice(pool, (tables, count)), axis=1).astype(np.float32)
+        bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
+        options = {"rows_per_table": per_table, "bits": bits}
+        yield f"{name} {count} thresholds {options}", (x, thresholds), options
+
+
+def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:
+    packed = MINIFLOATS[format].bits < 8 and bool(rng.random() < 0.5)
+    return {"format": format, "group_size": groups(rng, x.shape[1]), "packed": packed}
+
+
+def float_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        format = list(MINIFLOATS)[i % len(MINIFLOATS)]
+        options = _float_groups(rng, x, format)
+        scale = ref.absmax(x, options["group_size"]) / np.float32(MINIFLOATS[format].max)
+        scale = scale * rng.choice(np.float32([1, 1, 0.7, -1, 2.0**-9]), scale.shape)
+        scale[scale == 0] = rng.choice(np.float32([1, 2.0**-149, np.inf]))
+        yield f"{name} {options}", (x, scale), options
+    one = np.ones((1, 1), np.float32)
+    for format in MINIFLOATS:
+        yield f"neighbours {format}", (neighbours(format), one), {"format": format}
+        yield f"every bfloat16 {format}", (every_bfloat16().reshape(1, -1), one), {"format": format}
+
+
+def every_bfloat16() -> Array:
+    """All finite numbers."""
+    bits = np.arange(65536, dtype=np.uint16)
+    return bits[bits & 0x7F80 != 0x7F80].view(ml_dtypes.bfloat16)
+
+
+def neighbours(format: str) -> Array:
+    """Every value, every midpoint between two, and the float32 numbers beside them."""
+    f = MINIFLOATS[format]
+    sizes = np.arange(f.top + 1, dtype=np.uint8).reshape(1, -1)
+    values = ref.float_decode(sizes, np.ones((1, 1), np.float32), format=format)[0]
+    between = np.append((values[1:] + values[:-1]) / 2, [f.max * 1.0625, 3e38])
+    points = np.concatenate([values, between]).astype(np.float32)
+    beside = [np.nextafter(points, np.float32(end)) for end in (-np.inf, np.inf)]
+    every = np.concatenate([points, *beside])
+    return np.concatenate([every, -every]).reshape(1, -1)
+
+
+def float_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, (x, scale), options) in enumerate(float_encode(rng)):
+        codes = ref.float_encode(x, scale, **options)
+        keep = {k: options[k] for k in ("format", "group_size") if k in options}
+        if options.get("packed"):
+            keep["length"] = x.shape[1]
+        elif rng.random() < 0.5:
+            codes = rng.integers(0, 256, codes.shape, np.uint8)
+        yield name, (codes, scale), keep | {"dtype_name": FLOATS[i % 4]}
+
+
+def tables(rng: np.random.Generator, count: int) -> Array:
+    """Values in any order, of both signs; whole numbers in small tables, so that many tie."""
+    if count % 2:
+        return rng.permutation(np.arange(count) - count // 3).astype(np.float32)
+    return rng.standard_normal(count, np.float32)
+
+
+def _table_calls(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, dict[str, Any]]]:
+    """Values, a table, a group size, and perhaps a width that its codes fit."""
+    for name, x in matrices(rng, 2 * TAILS + LENGTHS):
+        count = int(rng.choice([2, 3, 8, 13, 16, 17, 31, 255, 256]))
+        least = (count - 1).bit_length()
+        bits = int(rng.integers(least, 9)) if rng.random() < 0.6 else None
+        keep = {"group_size": groups(rng, x.shape[1]), "bits": bits}
+        yield f"{name} {count} values", x, tables(rng, count), keep
+
+
+def table_quantize(rng: np.random.Generator) -> Iterator[Case]:
+    for name, x, values, keep in _table_calls(rng):
+        rule, scales = str(rng.choice(["absmax", "signed_max"])), str(rng.choice(STORAGES))
+        yield name, (x, values), keep | {"rule": rule, "scales": scales}
+
+
+def table_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, values, keep) in enumerate(_table_calls(rng)):
+        if i % 4 == 0:
+            several = np.stack([tables(rng, len(values)) for _ in range(2)])
+            yield f"{name} twice", (x, several), keep | {"rows_per_table": 2}
+            continue
+        made = ref.table_quantize(x, values, rule="signed_max", group_size=keep["group_size"])
+        scale: Array = made.scale
+        if i % 4 == 1:  # none, and some too small for a reciprocal
+            kinds = np.array([0.0, 2.0**-140, -(2.0**-149), 2.0**127, -1.5], np.float32)
+            scale = rng.choice(kinds, scale.shape)
+        elif i % 4 == 2:
+            with np.errstate(all="ignore"):
+                scale = scale.astype(np.float16)
+        yield name, (x, values, np.where(np.isfinite(scale), scale, scale.dtype.type(1))), keep
+
+
+def table_decode(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, (x, *given), keep) in enumerate(table_encode(rng)):
+        codes, words = ref.table_encode(x, *given, **keep), {}
+        if keep["bits"] is not None:
+            words = {"length": x.shape[1]}
+        yield name, (codes, *given), keep | words | {"dtype_name": FLOATS[i % 4]}
+    beyond = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    for count in (2, 15, 16, 17, 256):
+        yield f"codes beyond {count} values", (beyond, tables(rng, count)), {}
+
+
+def table_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x, values, keep) in enumerate(_table_calls(rng)):
+        made = ref.table_quantize(x, values, group_size=keep["group_size"])
+        scale = np.where(np.isfinite(made.scale), made.scale, np.float32(1))[..., np.newaxis]
+        factors = rng.uniform(-1.5, 1.5, int(rng.integers(1, 6))).astype(np.float32)
+        factors[rng.random(len(factors)) < 0.1] = 0
+        keep = {"group_size": keep["group_size"]}
+        with np.errstate(all="ignore"):
+            yield name, (x, values, scale * factors, _importance(rng, x, i)), keep

@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from bitmill import _core, kernels, layouts, reference
+from bitmill import _core, _importance, kernels, layouts, reference
 from bitmill.clip import extremes, minmax, mse
 from bitmill.clip import percentile as clip_percentile
-from bitmill.schemes import affine
+from bitmill.schemes import affine, float_scales, floats
 
 PERCENTILE = import_module("bitmill.percentile")  # bitmill.percentile is the function
 ENGINES = ("twin", *_core.isas())
@@ -39,7 +39,9 @@ def api(name: str) -> Iterator[None]:
     """The public functions on that engine; on "twin", no compiled kernel can be called."""
     with engine(name) as module, pytest.MonkeyPatch.context() as patch:
         if module is reference:
-            for user in (affine, extremes, layouts, minmax, mse, clip_percentile, PERCENTILE):
+            ranges = (extremes, minmax, mse, clip_percentile, PERCENTILE)
+            users = (_importance, affine, float_scales, floats, layouts)
+            for user in (*ranges, *users):
                 patch.setattr(user, "kernels", reference)
             for kernel in _core.kernel_names():
                 patch.setattr(_core, kernel, None)

@@ -31,7 +31,9 @@ def read(path: str) -> GoldenFile:
             bf16 = name.endswith("__bf16")
             arrays[name.removesuffix("__bf16")] = array.view(ml_dtypes.bfloat16) if bf16 else array
     args, source = json.loads(str(arrays.pop("args"))), str(arrays.pop("input"))
-    x = np.load(GOLDEN / "input" / f"{source.removesuffix('(transposed)')}.npy")
+    x = np.load(GOLDEN / "input" / f"{source.removesuffix('(transposed)').split(' ')[0]}.npy")
+    if source.endswith("(cast to bf16 RNE)"):
+        x = x.astype(ml_dtypes.bfloat16)
     if source == "w_bf16_bits":
         x = x.view(ml_dtypes.bfloat16)
     if source == "w_ort_KN_f32":  # stored as ONNX has it

@@ -204,6 +204,12 @@ def test_other_arguments_are_refused(change, error, message):
         bm.bias_shift(**given)
 
 
+@pytest.mark.parametrize("x_mean", [np.ones(0), np.ones((7, 0))])
+def test_a_layer_without_inputs_has_no_shift(x_mean):
+    w = np.ones((2, 0), np.float32)
+    same_bits(bm.bias_shift(w, bm.quantize(w, bm.Affine(4)), x_mean), np.zeros(2))
+
+
 def test_a_stack_of_layers_is_refused():
     w = np.ones((2, 3, 5), np.float32)
     with pytest.raises(ValueError, match=r"w has shape \(2, 3, 5\); wanted 2-D"):

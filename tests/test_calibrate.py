@@ -127,6 +127,12 @@ def test_num_samples_counts_for_each_name(rng):
     assert found["b"].to_dict() == bm.calibrate([two[:3]], TENSOR).to_dict()
 
 
+def test_names_that_come_after_all_others_have_enough_are_not_waited_for():
+    batches = [{"a": np.ones((2, 3))}, {"b": np.ones((2, 3))}]
+    assert list(bm.calibrate(batches, TENSOR, num_samples=2)) == ["a"]
+    assert list(bm.calibrate(batches, TENSOR, num_samples=3)) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("batches", "options", "error", "message"),
     [
@@ -212,6 +218,13 @@ def test_arrays_that_do_not_fit_the_scheme_are_refused():
         bm.QParams(TENSOR, np.ones(1))
     with pytest.raises(ValueError, match=r"zero_point has shape \(2,\); wanted \(1,\)"):
         bm.QParams(ASYMMETRIC, one, np.zeros(2, np.uint8))
+    for bad in (0, -0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="scale has values that are 0 or not finite"):
+            bm.QParams(TENSOR, np.full(1, bad, np.float32))
+    with pytest.raises(ValueError, match="zero_point has values beyond the last code, 15"):
+        bm.QParams(bm.Affine(4, axis=None, symmetric=False), one, zero + 16)
+    with pytest.raises(ValueError, match="offset has values that are not finite"):
+        bm.QParams(bm.Affine(4, axis=None, symmetric=False, offset=True), one, None, one * np.inf)
     good = bm.QParams(ASYMMETRIC, one, zero).to_dict()
     for bad in (
         {},
@@ -219,6 +232,9 @@ def test_arrays_that_do_not_fit_the_scheme_are_refused():
         good | {"scale": ["x"]},
         good | {"shape": [7]},
         good | {"zero_point": [256]},
+        good | {"zero_point": [1.5]},
+        good | {"scale": [None]},
+        good | {"scale": ["0x1p+128"]},
     ):
         with pytest.raises(ValueError, match=r"."):
             bm.QParams.from_dict(bad)

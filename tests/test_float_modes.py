@@ -108,3 +108,23 @@ if float_modes.HERE:
         with float_modes.mode(float_modes.MODES[mode]):
             got = states()
         assert got == wanted
+
+    @pytest.mark.parametrize("mode", float_modes.MODES)
+    @pytest.mark.parametrize("clip", ["mse", "mse-exact"])
+    def test_a43_a44_mode_changes_no_search(rng, clip, mode):
+        two_level = {"scales": bm.Scales("bfloat16", super_block=32)}
+        schemes = [
+            bm.Affine(4, group_size=16, clip=clip, **kind, **storage)
+            for kind, storage in itertools.product(KINDS.values(), ({}, two_level))
+        ]
+        values, weights = awkward(rng, "float32"), rng.random(45) ** 9
+
+        def found() -> list[list[bytes]]:
+            each = itertools.product(values, schemes, (None, weights))
+            made = [bm.quantize(x, scheme, importance=w) for x, scheme, w in each]
+            return [[a.tobytes() for a in q.arrays.values()] for q in made]
+
+        wanted = found()
+        with float_modes.mode(float_modes.MODES[mode]):
+            got = found()
+        assert got == wanted

@@ -13,8 +13,8 @@ from golden_files import GOLDEN
 
 MANIFEST = json.loads((GOLDEN / "MANIFEST.json").read_text())
 USED = re.compile(
-    r"(compressed_tensors|awq_gptq|bitsandbytes|mlx)/|gguf/tiny|ort/nbits_|"
-    r"input/w_(f32|bf16|odd|ort)"
+    r"(compressed_tensors|awq_gptq|bitsandbytes|mlx)/|gguf/(tiny|MXFP4\.|IQ4_NL\.)|ort/nbits_|"
+    r"input/w_(f32|bf16|gguf|odd|ort)"
 )
 LISTED = sorted(name for name in MANIFEST if USED.match(name))
 
@@ -22,7 +22,7 @@ LISTED = sorted(name for name in MANIFEST if USED.match(name))
 def test_golden_folder_holds_what_the_tests_use_of_the_manifest():
     files = [path for path in GOLDEN.rglob("*") if path.suffix in (".npy", ".npz", ".gguf")]
     assert sorted(path.relative_to(GOLDEN).as_posix() for path in files) == LISTED
-    assert len(LISTED) == 47 + 4 + 11 + 10 + 1 + 20 + 4
+    assert len(LISTED) == 47 + 4 + 11 + 10 + 2 + 20 + 5
 
 
 @pytest.mark.parametrize("name", LISTED)

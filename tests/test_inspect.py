@@ -41,6 +41,18 @@ FLOAT_LABELS = {
 NATIVE = LayerScheme(bm.Affine(4, group_size=128), format="native")
 
 
+def float_label(args: dict[str, Any], *, config: bool) -> str:
+    """The scheme of floats that is shown; bitmill reads no blocks of several rows."""
+    if not config:
+        return FLOAT_LABELS[args["format"]]
+    if args["strategy"] == "block":
+        return str(args["format"])
+    granularity = {"channel": " row", "tensor": " tensor"}.get(args["strategy"], "")
+    wide = {"fp8": "fp8_e4m3", "mxfp8": "mxfp8_e4m3"}
+    kind = FLOAT_LABELS[args["format"]]
+    return wide.get(kind, kind) + granularity
+
+
 def label_of(file: str, args: dict[str, Any], *, config: bool) -> str:
     """The scheme that is shown, with a config.json and without."""
     folder, _, name = file.partition("/")
@@ -57,7 +69,7 @@ def label_of(file: str, args: dict[str, Any], *, config: bool) -> str:
         nested = " nested" if args["double_quant"] else ""
         return f"{args['quant_type']} b{args['blocksize']}{nested}"
     if args["format"] in FLOAT_LABELS:
-        return FLOAT_LABELS[args["format"]]
+        return float_label(args, config=config)
     if not config:
         return args["format"]
     granularity = {"channel": "row", "tensor": "tensor", "group": size}[args["strategy"]]

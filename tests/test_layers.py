@@ -14,13 +14,14 @@ import bitmill
 
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
-    {"_dtypes", "_results", "_core"},
+    {"_dtypes", "_lookup", "_minifloats", "_results", "_core"},
     {"_check", "_sizes"},
-    {"_arguments", "_importance"},
+    {"_arguments"},
     {"_threads"},
     {"kernels", "reference"},
-    {"grid", "summaries"},
-    {"clip", "layouts", "percentile"},
+    {"_importance", "grid", "summaries"},
+    {"population"},
+    {"clip", "kmeans", "layouts", "lloyd_max", "percentile"},
     {"schemes"},
     {"qtensor"},
     {"quantize", "metrics", "qparams"},

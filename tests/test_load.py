@@ -157,9 +157,18 @@ def test_scheme_of_the_native_format_is_whole(tmp_path: Path) -> None:
 
 
 def test_dtype_that_numpy_lacks_is_bytes(tmp_path: Path) -> None:
-    entry = {"dtype": "F8_E4M3", "shape": [2, 3], "data_offsets": [0, 6]}
+    entry = {"dtype": "F8_E4M3FNUZ", "shape": [2, 3], "data_offsets": [0, 6]}
     path = by_hand(tmp_path / "m.safetensors", {"t": entry}, b"abcdef")
     same_bits(bm.load_checkpoint(path)["t"], np.frombuffer(b"abcdef", np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F8_E8M0"])
+def test_floats_of_8_bits_are_those_of_ml_dtypes(tmp_path: Path, dtype: str) -> None:
+    entry = {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6]}
+    path = by_hand(tmp_path / "m.safetensors", {"t": entry}, b"abcdef")
+    found = bm.load_checkpoint(path)["t"]
+    assert (found.dtype.name.partition("_")[2][:4].upper(), found.shape) == (dtype[3:7], (2, 3))
+    assert found.tobytes() == b"abcdef"
 
 
 def test_tensors_are_read_when_they_are_asked_for(tmp_path: Path) -> None:

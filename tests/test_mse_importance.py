@@ -151,7 +151,8 @@ def test_importance_may_have_any_float_dtype_and_strides(rng):
         (np.array([1.0, 2, -0.5, 1]), ValueError, r"importance\.flat\[2\] is -0\.5"),
         (np.array([1.0, np.nan, 2, 1]), ValueError, r"importance\.flat\[1\] is nan"),
         (np.array([1.0, 2, 3, np.inf]), ValueError, r"importance\.flat\[3\] is inf"),
-        (np.ones(4, np.int64), TypeError, r"int64"),
+        (np.ones(4, np.int64), TypeError, r"importance has dtype int64"),
+        (np.float32(1), ValueError, r"importance has 0 dimensions"),
     ],
 )
 def test_bad_importance_is_refused(importance, error, message):

@@ -54,3 +54,16 @@ def test_two_level_scales_keep_at_least(matrices, group_size, sqnr_db, bits_per_
     kept = [bm.metrics(w, q).sqnr_db for w, q in zip(matrices, made, strict=True)]
     assert np.average(kept, weights=[w.size for w in matrices]) >= sqnr_db
     assert 8 * sum(q.nbytes for q in made) / sum(w.size for w in matrices) <= bits_per_weight
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "sqnr_db"),
+    [
+        ("mxfp4", "floor", 18.545), ("mxfp4", "compressed-tensors", 18.826),
+        ("nvfp4", None, 20.527), ("mxfp8_e4m3", None, 31.550), ("fp8_e4m3", None, 31.657),
+    ],
+)  # fmt: skip
+def test_floats_keep(matrices, kind, rule, sqnr_db):
+    scheme = bm.Float(kind, rule=rule)
+    kept = [bm.metrics(w, bm.quantize(w, scheme)).sqnr_db for w in matrices]
+    assert np.average(kept, weights=[w.size for w in matrices]) == pytest.approx(sqnr_db, abs=0.01)

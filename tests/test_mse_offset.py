@@ -4,7 +4,9 @@
 import numpy as np
 import pytest
 
-from bitmill import kernels
+import bitmill as bm
+from bitmill import kernels, reference
+from conftest import same_bits
 
 
 def sweep(x, qmax):
@@ -34,3 +36,32 @@ def test_fit_is_near_the_sweep_for_normal_values(rng, size, bits):
     d = x - (offset + scale * np.clip(np.rint((x - offset) / scale), 0, (1 << bits) - 1))
     least = sum(sweep(row, (1 << bits) - 1) for row in x)
     assert 10 * np.log10((d * d).sum() / least) < 0.06
+
+
+@pytest.mark.parametrize("module", [reference, kernels])
+@pytest.mark.parametrize("rule", ["signed_max", "asymmetric", "offset"])
+def test_values_near_the_largest_float_keep_the_range(rng, module, rule):
+    x = np.ldexp(rng.uniform(-1, 1, (8, 32)), 127).astype(np.float32)
+    x[:, 0] = 2.0**125
+    x[4:] /= 4  # within what is searched, or not
+    grid = {"qmin": 0, "qmax": 15} if rule != "signed_max" else {"qmin": -8, "qmax": 7}
+    found = module.mse_params(x, **grid, rule=rule)
+    by_range = reference.affine_params(*reference.minmax(x), **grid, rule=rule)
+    large = np.abs(x).max(axis=1) >= 2.0**125
+    for one, other in zip(found[:3], by_range[:3], strict=True):
+        if one is not None:
+            same_bits(one[large], other[large])
+    assert large[:4].all()
+    assert (found.scale[~large] != by_range.scale[~large]).any()
+
+
+@pytest.mark.parametrize("clip", ["mse", "mse-exact"])
+def test_no_value_becomes_infinite_that_the_range_keeps(rng, clip):
+    x = (rng.standard_normal((60, 32)) * 4e37).astype(np.float32)
+    for kind in ({}, {"offset": True}):
+        by_range, found = (
+            np.asarray(bm.quantize(x, bm.Affine(4, symmetric=False, clip=name, **kind)))
+            for name in ("minmax", clip)
+        )
+        assert np.isfinite(by_range).all()
+        assert np.isfinite(found).all()

@@ -254,8 +254,52 @@ def test_dicts_that_describe_nothing_are_refused(rng):
     ):
         with pytest.raises(ValueError, match=r"."):
             observers.from_dict(bad)
+    with pytest.raises(ValueError, match=r"has not the 0 channels of shape=\[0\]"):
+        observers.from_dict(good | {"shape": [0], "state": {}})
+    with pytest.raises(ValueError, match=r"has not the 0 channels of shape=None"):
+        observers.from_dict(good | {"shape": None})
     with pytest.raises(ValueError, match="this describes a Histogram; wanted a MinMax"):
         observers.MinMax.from_dict(good)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "values"),
+    [
+        (observers.MinMax, "min", ["nan"]),
+        (observers.MinMax, "max", ["inf"]),
+        (observers.MinMax, "max", ["-0x1p+100"]),
+        (observers.MinMax, "max", ["0x1p+300"]),
+        (observers.MovingAverage, "max", ["nan"]),
+        (observers.MovingAverage, "max", ["0x1p+300"]),
+        (observers.BatchPercentile, "minima", ["nan", "0x0p+0"]),
+        (observers.BatchPercentile, "minima", ["-inf", "-0x1p+9"]),
+        (observers.BatchPercentile, "minima", ["0x1p+9", "0x1p+9"]),
+        (observers.BatchPercentile, "maxima", ["0x1p+9", "0x1p+8"]),
+        (observers.BatchPercentile, "maxima", ["0x1p+9", "inf"]),
+        (observers.Moments, "count", [0]),
+        (observers.Moments, "count", [-1]),
+        (observers.Moments, "zeros", [1 << 40]),
+        (observers.Moments, "sums", [1, -1, 1]),
+        (observers.Moments, "sums", [0, 0, -1]),
+        (observers.Moments, "max", ["nan"]),
+        (observers.Importance, "squares", [-1, 1, 1]),
+        (observers.Importance, "count", [-1, 1, 1]),
+    ],
+)
+def test_states_that_no_values_leave_are_refused(rng, kind, name, values):
+    good = seen(kind(), rng.standard_normal((2, 4, 3))).to_dict()
+    assert observers.from_dict(good).to_dict() == good
+    with pytest.raises(ValueError, match="the state is not"):
+        observers.from_dict(changed(good, name, values))
+
+
+def test_ends_of_batches_stay_in_order(rng):
+    ends = rng.integers(-4, 5, (40, 6)).astype(np.float32)
+    ends[rng.random(ends.shape) < 0.2] = np.inf
+    kept = ends[:0]
+    for more in ends:
+        kept = batch_percentile._in_order(kept, more[np.newaxis])
+    same_bits(kept, np.sort(ends, axis=0))
 
 
 # Options

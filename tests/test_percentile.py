@@ -97,6 +97,8 @@ def test_values_that_are_not_finite_are_named(name, bad):
 def test_value_that_is_not_finite_among_doubles():
     with pytest.raises(ValueError, match=r"x.flat\[1\], is inf"):
         bm.percentile(np.array([0.1, np.inf]), 50)
+    with pytest.raises(ValueError, match=r"x has 1 value that .* x.flat\[1\], is nan"):
+        bm.percentile(np.array([1e300, np.nan]), 50)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,9 @@ def clipped(x, rule, p):
         below = (100 - p) / 2
         return [np.float32(np.percentile(x, each)) for each in (below, 100 - below)]
     t = np.float32(np.percentile(np.abs(x), p))
-    return max(np.float32(x.min()), -t), min(np.float32(x.max()), t)
+    if rule == "signed_max":
+        return (0, t) if x.max() > -x.min() else (-t, 0)
+    return -t, t
 
 
 def fitted(x, scheme, p):
@@ -145,9 +149,6 @@ def fitted(x, scheme, p):
         for start in range(0, matrix.shape[1], size)
     ]
     lo, hi = (np.array([each], np.float32) for each in zip(*ends, strict=True))
-    if grid.rule in ("absmax", "full_range"):
-        hi = np.maximum(-lo, hi)
-        lo = -hi
     return bm.reference.affine_params(lo, hi, **grid._asdict())
 
 
@@ -163,6 +164,14 @@ def test_clip_is_the_rule_for_every_group(isa, rng, kind, cut, name):
         assert made.unclipped == 0
         for one, other in zip(made[:3], wanted[:3], strict=True):
             same_bits(one, None if other is None else other.reshape(one.shape))
+
+
+def test_the_code_beyond_the_others_is_on_the_side_that_reaches_further(rng):
+    x = rng.standard_normal((2, 500), np.float32)
+    x[0, :2], x[1, :2] = [30, -29], [-30, 29]
+    scheme = bm.Affine(4, scale_rule="signed_max", clip="percentile:90")
+    t = np.percentile(np.abs(x).astype(np.float64), 90, axis=1).astype(np.float32)
+    same_bits(bm.quantize(x, scheme).scale[:, 0], t * np.float32([-1, 1]) / np.float32(8))
 
 
 @pytest.mark.parametrize("cut", CUTS)

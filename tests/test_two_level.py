@@ -14,6 +14,7 @@ from bitmill import reference
 from bitmill._dtypes import STORAGES
 from bitmill.schemes import from_dict
 from checkpoints import make
+from conftest import same_bits
 
 
 def scheme(bits: int = 4, **options: Any) -> bm.Affine:
@@ -141,6 +142,17 @@ def test_importance_reaches_the_codes_of_the_scales() -> None:
         return float((weights * (x - q.dequantize().astype(float)) ** 2).sum())
 
     assert loss(weighed) < 0.8 * loss(plain)
+
+
+@pytest.mark.parametrize("module", [reference, bm.kernels])
+def test_importance_of_zeros_alone_is_none_without_an_offset(module: Any) -> None:
+    x = np.float32([[0, 21 * 7, -21 * 8, 3], [0, 31, 62, -93]])
+    options = {"qmin": -8, "qmax": 7, "bits": 6, "signed": False, "super_groups": 1}
+    scale, weights = np.float32([[21.3], [30.4]]), np.float32([1, 0, 0, 0])
+    plain, weighed = (
+        module.two_level_params(x, scale, importance=w, **options) for w in (None, weights)
+    )
+    same_bits(weighed.scale, plain.scale)
 
 
 @pytest.mark.parametrize("options", KINDS)

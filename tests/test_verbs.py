@@ -25,6 +25,10 @@ def operands(rng, verb):
     a, b = a[: a.size // 16 * 16].reshape(-1, 16), b[: b.size // 16 * 16].reshape(-1, 16)
     if verb == "to_f32":  # at most 2^24 by contract
         a = a >> 7
+    if verb == "rank16":  # in ascending order by contract; some equal to what is ranked
+        b = np.where(rng.random(b.shape) < 0.3, a, b)
+        b = np.sort(np.nan_to_num(b.view(np.float32), nan=1.0, posinf=np.inf, neginf=-np.inf))
+        b = b.view(np.int32)
     if verb == "quotient":  # of scales with reciprocals, from 2^-3 to below 2^31 by contract
         steps = np.ldexp(rng.uniform(1, 2, a.shape), rng.integers(-2, 30, a.shape))
         scale = np.ldexp(rng.uniform(-2, 2, a.shape), rng.integers(-80, 80, a.shape))
@@ -64,6 +68,20 @@ def test_lanes_beyond_a_partial_load_are_zero(isa, n):
         *range(1, n + 1),
         *[0] * (16 - n),
     ]
+
+
+def test_ranks_count_the_thresholds_below(isa):
+    thresholds = np.array([*range(13), np.inf, np.inf, 0], np.float32)  # the last is none
+    x = np.array([-1, -0.0, 0, 0.5, 1, 3.5, 7, 7.5, 11, 11.5, 12, 12.5, 1e30, np.inf, np.nan, 5.5])
+    got = apply("rank16", x.astype(np.float32).view(np.int32), thresholds.view(np.int32))
+    assert got.tolist() == [0, 0, 0, 1, 1, 4, 7, 8, 11, 12, 12, 13, 13, 13, 0, 6]
+
+
+@pytest.mark.parametrize("verb", ["gather", "lookup16"])
+def test_lookups_take_the_lanes_of_a_table(isa, rng, verb):
+    table = rng.integers(-(2**31), 2**31, 16).astype(np.int32)
+    index = rng.permutation(16).astype(np.int32)
+    assert (apply(verb, index + 16 * (verb == "lookup16"), table) == table[index]).all()
 
 
 @pytest.mark.parametrize("verb", ["min_f32", "max_f32"])

@@ -44,15 +44,18 @@ class Taken {
   std::unique_ptr<float[]> floats_;
 };
 
-// Where a kernel for `taken_as(type)` writes `count` values; `finish` puts them in their place.
+// Where a kernel for the type `as`, which is kF32 or the same, writes `count` values; `finish` puts them in
+// their place.
 class Given {
  public:
-  Given(char* to, Float type, int64_t count, Buffers& buffers)
+  Given(char* to, Float type, Float as, int64_t count, Buffers& buffers)
       : at(to), to_(to), type_(type), count_(count) {
-    if (type != kF64) return;
+    if (type == as) return;
     floats_ = buffers.get<float>(count);
     at = (char*)floats_.get();
   }
+  Given(char* to, Float type, int64_t count, Buffers& buffers)
+      : Given(to, type, taken_as(type), count, buffers) {}
   void finish() const {
     if (floats_) kernels().convert->from_float32[type_](floats_.get(), count_, false, to_);
   }

@@ -27,6 +27,9 @@ std::vector<std::string> kernel_names() {
 #define ERRORS BITMILL_NAME
 #define MSE BITMILL_NAME
 #define ORDER BITMILL_NAME
+#define KMEANS BITMILL_NAME
+#define MINIFLOATS BITMILL_NAME
+#define TABLES BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -3,6 +3,7 @@
 // affine_quantize, affine_encode, affine_decode.
 #pragma once
 #include "codes.hpp"
+#include "decode.hpp"
 #include "encode.hpp"
 #include <type_traits>
 
@@ -30,26 +31,6 @@ BITMILL_INLINE void with_codes(const Quantizer& q, void* codes, bool streams, Us
     take_codes<WideCodes>(q, codes, streams, use);
   else
     take_codes<ByteCodes>(q, codes, streams, use);
-}
-
-// Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
-template <class T, class Codes, class Encode>
-BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,
-                                 Encode encode) {
-  using Code = typename Codes::Code;
-  const int64_t step = group < kChunk ? batch.n : kChunk;
-  for (int64_t done = 0; done < batch.n; done += step) {
-    const int64_t n = least(batch.n - done, step);
-    if constexpr (sizeof(Code) == 1)
-      if ((group % 64 == 0 || group == 32 || group >= kChunk) && codes.straight(n)) {
-        encode(batch.x + done, n, Put<Code>{codes.line(), true});
-        codes.pass(n);
-        continue;
-      }
-    encode(batch.x + done, n, Put<Code>{codes.room(), false});
-    codes.give(n);
-  }
-  if (batch.ends_row) codes.end_row();
 }
 
 // Codes of the usual groups, while `look` reads as much of the next batch; the number of values done. Only
@@ -134,26 +115,6 @@ void affine_encode(const Quantizer* q, const void* x, Block block, Params given,
              [&](auto& codes) { encode_rows(*q, (const T*)x, block, given, codes); });
 }
 
-// n codes of one group, at most Lines::kStep bytes of values.
-template <class T, class Code>
-BITMILL_INLINE void decode_span(const Code* codes, int64_t n, const Decoder& decode, Lines& lines) {
-  if constexpr (kRegisters) {
-    constexpr int64_t kSize = sizeof(T);
-    const int64_t whole = lines.straight(kSize * n) / kSize;
-    for (int64_t i = 0; i < whole; i += 64 / kSize)
-      lines.line(kSize * i,
-                 line_of<T>([&](int64_t k) { return decode(load_code(codes + i + k, Whole())); }));
-    lines.pass(kSize * whole);
-    codes += whole, n -= whole;
-    if (n == 0) return;
-  }
-  T* out = (T*)lines.room();
-  each_vector(n, [&](int64_t i, auto lanes) {
-    store(out + i, decode(load_code(codes + i, lanes)), lanes);
-  });
-  lines.advance(n * (int64_t)sizeof(T));
-}
-
 BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
   return Decoder(q, splat(load_float(given.scale, i, q.scales)),
                  splat(given.zero_point ? load_zero_point(q, given.zero_point, i) : 0),
@@ -161,25 +122,10 @@ BITMILL_INLINE Decoder decoder(const Quantizer& q, Params given, int64_t i) {
 }
 
 template <class Given, class T>
-void decode_rows(const Quantizer& q, const void* stored, const Block& block, Params given, T* to) {
+void decode_affine(const Quantizer& q, const void* stored, const Block& block, Params given,
+                   T* to) {
   Given codes(q, stored, block.cols);
-  Lines lines(to, block.streams);
-  int64_t at = 0;
-  for (int64_t row = 0; row < block.rows; ++row) {
-    codes.start_row();
-    for (int64_t left = block.cols; left > 0; ++at) {
-      const Decoder decode = decoder(q, given, at);
-      for (int64_t rest = least(left, block.group); rest > 0;) {
-        int64_t n = least(rest, Lines::kStep / (int64_t)sizeof(T));
-        const auto* from = codes.next(&n);
-        decode_span<T>(from, n, decode, lines);
-        codes.advance(n);
-        rest -= n, left -= n;
-      }
-    }
-  }
-  lines.finish();
-  end_stream();
+  decode_rows(codes, block, to, [&](int64_t at) { return decoder(q, given, at); });
 }
 
 template <class T>
@@ -187,10 +133,10 @@ void affine_decode(const Quantizer* q, const void* codes, Block block, Params gi
   T* to = (T*)out;
   const bool is_signed = q->qmin < 0;
   if (q->wide())
-    return is_signed ? decode_rows<GivenCodes<int16_t>>(*q, codes, block, given, to)
-                     : decode_rows<GivenCodes<uint16_t>>(*q, codes, block, given, to);
-  if (is_signed && !q->bits) return decode_rows<GivenCodes<int8_t>>(*q, codes, block, given, to);
-  decode_rows<GivenBytes>(*q, codes, block, given, to);
+    return is_signed ? decode_affine<GivenCodes<int16_t>>(*q, codes, block, given, to)
+                     : decode_affine<GivenCodes<uint16_t>>(*q, codes, block, given, to);
+  if (is_signed && !q->bits) return decode_affine<GivenCodes<int8_t>>(*q, codes, block, given, to);
+  decode_affine<GivenBytes>(*q, codes, block, given, to);
 }
 
 } // namespace

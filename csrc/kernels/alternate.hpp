@@ -102,7 +102,8 @@ class Alternate {
       const f64x8 slope = sub(mul(n, read_f64(sums.xq + k)), mul(q, x)),
                   spread = sub(nqq, mul(q, q));
       f64x8 gain = div(mul(slope, slope), spread);
-      gain = greater(spread, mul(splat_f64(1e-12), nqq), greater(slope, zero, gain, zero), zero);
+      gain = greater(spread, mul(splat_f64(kLeastSpread), nqq), greater(slope, zero, gain, zero),
+                     zero);
       const f64x8 scale = mul(ratio, div(slope, spread));
       const f64x8 offset = div(sub(ratio_x, mul(scale, q)), n);
       most = max(most, greater(gain, before, gain, zero));

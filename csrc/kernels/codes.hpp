@@ -4,10 +4,12 @@
 #pragma once
 #include "lines.hpp"
 #include "look.hpp"
-#include "pack.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
+
+using PackRow = void (*)(const uint8_t* codes, int64_t count, void* lines);
+using UnpackRow = void (*)(const uint32_t* words, int64_t count, uint8_t* codes);
 
 // Codes of one byte, as they are or on their way into words: one class for both, so that whoever makes
 // codes is compiled once.
@@ -16,9 +18,10 @@ class ByteCodes {
   using Code = uint8_t;
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
-      : lines_(codes, streams), pack_(q.bits ? pack_run_of(q.bits) : nullptr) {
-    packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
-  }
+      : ByteCodes(q.bits ? q.pack->pack_row[q.bits] : nullptr, codes, streams) {}
+  // `pack` is null for codes as they are.
+  BITMILL_INLINE ByteCodes(PackRow pack, void* codes, bool streams)
+      : lines_(codes, streams), pack_(pack) {}
   // Where the next codes go, at most kChunk; give() says how many there were.
   BITMILL_INLINE uint8_t* room() { return pack_ ? buffer_ + held_ : (uint8_t*)lines_.room(); }
   BITMILL_INLINE void give(int64_t n) {
@@ -41,11 +44,10 @@ class ByteCodes {
   BITMILL_INLINE void finish() { lines_.finish(); }
 
  private:
-  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, lines_, packer_); }
+  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, &lines_); }
 
   Lines lines_;
-  PackRun pack_; // none: codes as they are
-  Packer packer_;
+  PackRow pack_;
   int64_t held_ = 0; // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
 };
@@ -68,8 +70,8 @@ class WideCodes {
 // Codes to be read, of one or two bytes.
 template <class Code> class GivenCodes {
  public:
-  BITMILL_INLINE GivenCodes(const Quantizer&, const void* codes, int64_t)
-      : at_((const Code*)codes) {}
+  BITMILL_INLINE GivenCodes(const Quantizer&, const void* codes, int64_t) : GivenCodes(codes) {}
+  BITMILL_INLINE explicit GivenCodes(const void* codes) : at_((const Code*)codes) {}
   BITMILL_INLINE void start_row() {}
   // The next codes, at most n of them; advance() says how many were taken.
   BITMILL_INLINE const Code* next(int64_t*) const { return at_; }
@@ -86,8 +88,10 @@ template <class Code> class GivenCodes {
 class GivenBytes {
  public:
   BITMILL_INLINE GivenBytes(const Quantizer& q, const void* codes, int64_t cols)
-      : given_(q, codes, cols), words_((const uint32_t*)codes),
-        unpack_(q.bits ? unpack_run_of(q.bits) : nullptr), bits_(q.bits), cols_(cols) {}
+      : GivenBytes(q.bits ? q.pack->unpack_row[q.bits] : nullptr, q.bits, codes, cols) {}
+  // `unpack` is null for codes as they are.
+  BITMILL_INLINE GivenBytes(UnpackRow unpack, int bits, const void* codes, int64_t cols)
+      : given_(codes), words_((const uint32_t*)codes), unpack_(unpack), bits_(bits), cols_(cols) {}
   BITMILL_INLINE void start_row() { row_left_ = cols_; }
   BITMILL_INLINE const uint8_t* next(int64_t* n) {
     if (!unpack_) return given_.next(n);
@@ -105,13 +109,13 @@ class GivenBytes {
     held_ = least(row_left_, kChunk);
     row_left_ -= held_;
     at_ = 0;
-    unpack_(words_, held_, buffer_, 0);
+    unpack_(words_, held_, buffer_);
     words_ += words_of(held_, bits_);
   }
 
   GivenCodes<uint8_t> given_;
   const uint32_t* words_;
-  UnpackRun unpack_; // none: codes as they are
+  UnpackRow unpack_;
   int bits_;
   int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
   alignas(64) uint8_t buffer_[kChunk];

@@ -1,50 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Values to codes, by groups.
 #pragma once
+#include "batch.hpp"
 #include "groups.hpp"
-#include "look.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
-
-// Memory that is asked for while codes are made, since DRAM would idle: as much as they are made of, from
-// `at` on. Far ahead where other loops run in between, for ranges or to pack: with no more lines on their
-// way than L1 can wait for, the quantization of float32 took half as long again (Zen 4). But near is faster
-// where memory has nothing to wait for.
-template <class T> struct Ahead {
-  const T* at;
-  bool far;
-
-  // For the next 64 values.
-  BITMILL_INLINE void step() {
-    constexpr int kLine = 64 / sizeof(T);
-    if (far)
-      for (int i = 0; i < 64; i += kLine) prefetch_far(at + i);
-    else
-      for (int i = 0; i < 64; i += kLine) prefetch(at + i);
-    at += 64;
-  }
-};
-template <class T> BITMILL_INLINE Ahead<T> near_ahead(const T* x) {
-  return {x + kAhead / (int64_t)sizeof(T), false};
-}
-template <class T> BITMILL_INLINE Ahead<T> far_ahead(const T* x) {
-  return {x + kFarAhead / (int64_t)sizeof(T), true};
-}
-
-// Where codes go; past the caches, lines of them.
-template <class Code> struct Put {
-  Code* to;
-  bool past;
-
-  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
-  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
-    if (past)
-      stream_bytes(to + i, codes);
-    else
-      store_bytes(to + i, codes);
-  }
-};
 
 // n values of one group to codes. Codes of two bytes go by 16 lanes: they are for the API alone.
 template <class Encode, class T, class Code>

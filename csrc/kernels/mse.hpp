@@ -9,6 +9,9 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
+// Values from which on a group is not searched: codes might stand for more than the largest float.
+constexpr double kTooLarge = 0x1p125;
+
 // Parameters as they are stored, widened.
 struct Choice {
   double scale;
@@ -42,13 +45,18 @@ class Fits {
   const Task& operator[](int i) const { return tasks_[i]; }
   void clear() { count_ = 0; }
 
-  // Adds a group, unless the rule's choice is what it keeps.
-  bool add(const Task& task) {
-    if (q_.rule != kOffset && task.range.lo == 0 && task.range.hi == 0) return false;
-    Task& t = tasks_[count_++] = task;
-    t.error = HUGE_VAL;
-    if (!(q_.rule == kOffset ? has_any_weight(t.group) : has_weight(t.group, 0)))
-      t.group.w = nullptr;
+  // Adds a group with what the rule chose, unless that is what it keeps. Field by field: copying what was
+  // just put together waits for it to arrive.
+  BITMILL_INLINE bool add(int64_t at, const Group& group, const Range& range, const Choice& usual) {
+    const double most = range.hi > -range.lo ? range.hi : -range.lo;
+    if (most >= kTooLarge || (q_.rule != kOffset && most == 0)) return false;
+    Task& t = tasks_[count_++];
+    t.at = at, t.error = HUGE_VAL;
+    t.group.x = group.x, t.group.w = group.w, t.group.n = group.n;
+    t.range.lo = range.lo, t.range.hi = range.hi;
+    t.best.scale = usual.scale, t.best.zero_point = usual.zero_point;
+    t.best.offset = usual.offset, t.best.raised = usual.raised;
+    drop_idle_weights(&t.group, q_.rule == kOffset);
     return true;
   }
 
@@ -65,7 +73,8 @@ class Fits {
     return {(double)(q_.qmin - zero_point), (double)(q_.qmax - zero_point)};
   }
 
-  // Takes the first of the best of these and what is known.
+  // Takes the first of the best of these and what is known: two take hardly longer than one, which may
+  // be given twice.
   void consider(Task& t, const Choice& a, const Choice& b) const {
     const Choice* const two[2] = {&a, &b};
     Tried tried[2];
@@ -261,7 +270,7 @@ void mse_params(const Quantizer* q, const float* x, Block block, const float* w,
       const Range range = {(double)lo[at], (double)hi[at]};
       const Choice usual = usual_choice(*q, range, params, at);
       const Group group = {x + row * block.cols + col, w ? w + col : nullptr, n};
-      if (!fits.add({at, group, range, usual, 0, 0, {}, {}})) count(usual, counts);
+      if (!fits.add(at, group, range, usual)) count(usual, counts);
       if (fits.full()) finish(*q, fits, params, counts);
     }
   finish(*q, fits, params, counts);

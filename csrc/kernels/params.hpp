@@ -103,6 +103,23 @@ struct Made {
   i32x16 zero_point;
 };
 
+// The scales span / divisor of as many groups as there are lanes, stored from index `at` on and widened
+// again; `empty` where the span is 0.
+template <class Lanes>
+BITMILL_INLINE f32x16 store_scales(f32x16 span, float divisor, float empty, Float storage,
+                                   void* out, int64_t at, Lanes lanes, Counts* counts) {
+  const f32x16 exact = div(span, splat(divisor)), rounded = as_stored(exact, storage);
+  const i32x16 none = is_zero(span);
+  // The smallest positive number, with the sign of the quotient, where rounding gave zero.
+  const i32x16 sign = and_(bits_of(exact), splat((int32_t)0x80000000));
+  const f32x16 raised = float_of(xor_(bits_of(splat(smallest(storage))), sign));
+  const f32x16 scale = select(none, splat(empty), select(is_zero(rounded), raised, rounded));
+  // As masks, 0 is greater than -1: rounded to zero, though the span is not.
+  counts->underflowed += count_lanes(greater(none, is_zero(rounded)), lanes);
+  store_floats(out, at, scale, storage, lanes);
+  return scale;
+}
+
 // Parameters of as many groups as there are lanes, stored from index `at` on. Ranges are finite.
 template <class Lanes>
 Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes lanes,
@@ -112,18 +129,10 @@ Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes
     range.hi = max(range.hi, splat(0.0f));
   }
   const Quotient quotient = quotient_of(q, range.lo, range.hi);
-  const f32x16 exact = div(quotient.span, splat(quotient.divisor));
-  const f32x16 rounded = as_stored(exact, q.scales);
-  const i32x16 empty = is_zero(quotient.span);
-  // The smallest positive number, with the sign of the quotient, where rounding gave zero.
-  const i32x16 sign = and_(bits_of(exact), splat((int32_t)0x80000000));
-  const f32x16 raised = float_of(xor_(bits_of(splat(smallest(q.scales))), sign));
-  const f32x16 scale = select(empty, splat(1.0f), select(is_zero(rounded), raised, rounded));
-  // As masks, 0 is greater than -1: rounded to zero, though the span is not.
-  counts->underflowed += count_lanes(greater(empty, is_zero(rounded)), lanes);
+  const f32x16 scale =
+      store_scales(quotient.span, quotient.divisor, 1.0f, q.scales, out.scale, at, lanes, counts);
   i32x16 overflow = not_finite(scale);
   Made made = {scale, splat(0.0f), splat(0)};
-  store_floats(out.scale, at, scale, q.scales, lanes);
   if (q.rule == kAsymmetric) {
     made.zero_point = select(overflow, splat(0), zero_point_of(q, range.lo, scale));
     store_zero_points(q, out.zero_point, at, made.zero_point, lanes);
@@ -131,7 +140,7 @@ Made make_params(const Quantizer& q, Ranges range, Params out, int64_t at, Lanes
     made.offset = add(as_stored(range.lo, q.scales), splat(0.0f)); // -0.0 becomes +0.0
     store_floats(out.offset, at, made.offset, q.scales, lanes);
     overflow = select(overflow, overflow, not_finite(made.offset));
-    made.scale = select(empty, splat(float_of(0x7f800000u)), scale);
+    made.scale = select(is_zero(quotient.span), splat(float_of(0x7f800000u)), scale);
   }
   counts->overflowed += count_lanes(overflow, lanes);
   return made;

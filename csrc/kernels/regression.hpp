@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The regression of the values of a group on their codes. Twin: Line in bitmill/reference/mse.py.
+// The regression of the values of a group on their codes. Twin: Regression in bitmill/reference/mse.py.
 #pragma once
 #include "sums.hpp"
 
@@ -16,7 +16,7 @@ class Regression {
     else
       sum<false>(g, 1 / scale, offset, span);
     const double slope = n_ * xq_ - q_ * x_, spread = n_ * qq_ - q_ * q_;
-    if (slope > 0 && spread > 1e-12 * (n_ * qq_)) scale_ = slope / spread;
+    if (slope > 0 && spread > kLeastSpread * (n_ * qq_)) scale_ = slope / spread;
   }
 
   double scale() const { return scale_; }

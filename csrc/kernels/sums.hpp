@@ -14,7 +14,7 @@ struct Group {
   int64_t n;
 };
 
-// Whether some w (x - centre) is not 0: else the weights are left out.
+// Whether some w (x - centre) is not 0.
 BITMILL_INLINE bool has_weight(const Group& g, float centre) {
   if (!g.w) return true;
   for (int64_t i = 0; i < g.n; ++i)
@@ -22,12 +22,20 @@ BITMILL_INLINE bool has_weight(const Group& g, float centre) {
   return false;
 }
 
-// The same where an offset makes values of 0 count too.
+// Whether some w is not 0.
 BITMILL_INLINE bool has_any_weight(const Group& g) {
   if (!g.w) return true;
   for (int64_t i = 0; i < g.n; ++i)
     if (g.w[i] != 0) return true;
   return false;
+}
+
+// Of n qq - q q, as a share of n qq: what is less comes of rounding, and all codes are one.
+constexpr double kLeastSpread = 1e-12;
+
+// Leaves weights out by which no error counts: with an offset, values of 0 may have one.
+BITMILL_INLINE void drop_idle_weights(Group* g, bool offset) {
+  if (!(offset ? has_any_weight(*g) : has_weight(*g, 0))) g->w = nullptr;
 }
 
 // Codes from lo <= 0 to hi >= 0.

@@ -28,6 +28,11 @@ struct Best {
 
 constexpr int kPoints = 256, kWords = kPoints / 64;
 
+// Leads behind a breakpoint and not to the next one: two that differ do so by 2^-33 or more.
+constexpr double kBeyond = 1 + 0x1p-40;
+// More, relatively, than rounding does to a sum of eight lanes, or to a scale that was found by halving.
+constexpr double kSlack = 1e-12;
+
 // What is known at scales in falling order, u = 1 / scale: `gain` is what the best scale for its codes,
 // `fit`, leaves of the sum of w x^2. Vectors may begin at the last.
 struct Points {
@@ -57,8 +62,8 @@ class Sweep {
     else
       each_eight<false>(g_, take);
     sum_ = reduce_add(sizes);
-    // More than rounding can do.
-    margin_ = reduce_add(squares) * (1e-12 + (double)g_.n * 0x1p-52);
+    // More than rounding can do, which adds up with the length.
+    margin_ = reduce_add(squares) * (kSlack + (double)g_.n * 0x1p-52);
   }
 
   // Tries a span; `guess` is a good scale, for it or for another.
@@ -74,14 +79,14 @@ class Sweep {
   const Best& best() const { return best_; }
 
  private:
-  static constexpr int kRounds = 48, kSeen = 64, kDepth = 3;
+  static constexpr int kHalvings = 48, kSeen = 64, kDepth = 3;
   static constexpr double kFew = 24;
 
   // Halves the cells until few breakpoints are left, and tries these. Where the cells become too many, as they
   // do for fine codes of long groups, it goes on with each alone.
   void refine(int depth) {
     bound();
-    for (int round = 0; round < kRounds && breakpoints_ > kFew && 2 * count_ < kPoints; ++round) {
+    for (int i = 0; i < kHalvings && breakpoints_ > kFew && 2 * count_ < kPoints; ++i) {
       halve();
       bound();
     }
@@ -225,7 +230,7 @@ class Sweep {
     const double* u = points_[now_].u;
     for (int i = next(0, true), end; i < kPoints; i = next(end, true)) {
       end = next(i, false);
-      body(u[i] * (1 - 1e-12), u[end] * (1 + 1e-12));
+      body(u[i] * (1 - kSlack), u[end] * (1 + kSlack));
     }
   }
 
@@ -258,7 +263,7 @@ class Sweep {
     double* seen = seen_ + (bits * 0x9e3779b97f4a7c15u >> 58);
     if (*seen == breakpoint) return; // equal values have equal breakpoints
     *seen = breakpoint;
-    try_at(breakpoint * (1 + 0x1p-40));
+    try_at(breakpoint * kBeyond);
   }
 
   void try_at(double u) {

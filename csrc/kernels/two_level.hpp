@@ -101,7 +101,7 @@ inline void quantize_params(const Quantizer& q, Group g, int64_t group, int64_t 
   const float *x = g.x, *w = g.w;
   for (int64_t i = 0; i < count; ++i) {
     g.x = x + i * group, g.w = w ? w + i * group : w, g.n = least(group, end - i * group);
-    if (!has_any_weight(g)) g.w = nullptr;
+    drop_idle_weights(&g, t.offset);
     const int32_t z = zero_point_at(q, t.zero_point, at + i);
     const Span span = {(double)(q.qmin - z), (double)(q.qmax - z)};
     const double offset = t.offset ? (double)t.offset[at + i] : 0;

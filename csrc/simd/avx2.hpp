@@ -232,6 +232,8 @@ BITMILL_INLINE f64x8 first_f64(i32x16 x) {
           _mm256_cvtepi32_pd(_mm256_extracti128_si256(x.a, 1))};
 }
 BITMILL_INLINE f64x8 second_f64(i32x16 x) { return first_f64({x.b, x.b}); }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { return to_f64(x.a); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { return to_f64(x.b); }
 BITMILL_INLINE f64x8 read_f64(const double* p) {
   return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)};
 }
@@ -291,8 +293,53 @@ BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16 r) {
   return {quotient(x.a, s.a, r.a), quotient(x.b, s.b, r.b)};
 }
 
+BITMILL_INLINE f32x16 gather(const float* p, i32x16 i) {
+  return {_mm256_i32gather_ps(p, i.a, 4), _mm256_i32gather_ps(p, i.b, 4)};
+}
+BITMILL_INLINE __m256 lookup16(f32x16 table, __m256i i) {
+  const __m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)); // bit 3 as the sign
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.a, i),
+                          _mm256_permutevar8x32_ps(table.b, i), high);
+}
+BITMILL_INLINE f32x16 lookup16(f32x16 table, i32x16 i) {
+  return {lookup16(table, i.a), lookup16(table, i.b)};
+}
+// A binary search whose steps read registers: 1, 2, 4 and 8 thresholds. A comparison gives -1, so what is
+// known of the rank is counted down, and the tables lie in that order.
+struct Thresholds16 {
+  __m256 step8, step4, step2, step1;
+};
+BITMILL_INLINE Thresholds16 thresholds16(const float* p) {
+  return {_mm256_set1_ps(p[7]), _mm256_setr_ps(p[3], p[3], p[3], p[11], p[3], p[3], p[3], p[11]),
+          _mm256_setr_ps(p[1], p[13], p[9], p[5], p[1], p[13], p[9], p[5]),
+          _mm256_setr_ps(p[0], p[14], p[12], p[10], p[8], p[6], p[4], p[2])};
+}
+BITMILL_INLINE __m256i rank16(const Thresholds16& t, __m256 x) {
+  const auto above = [&](__m256 probe) {
+    return _mm256_castps_si256(_mm256_cmp_ps(x, probe, _CMP_GT_OQ));
+  };
+  const auto twice_and = [](__m256i r, __m256i bit) {
+    return _mm256_add_epi32(_mm256_add_epi32(r, r), bit);
+  };
+  __m256i r = above(t.step8);
+  r = twice_and(r, above(_mm256_permutevar_ps(t.step4, r)));
+  r = twice_and(r, above(_mm256_permutevar_ps(t.step2, r)));
+  r = twice_and(r, above(_mm256_permutevar8x32_ps(t.step1, r)));
+  return _mm256_sub_epi32(_mm256_setzero_si256(), r);
+}
+BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
+  return {rank16(t, x.a), rank16(t, x.b)};
+}
 BITMILL_INLINE i32x16 sign_mask(i32x16 x) {
   return {_mm256_srai_epi32(x.a, 31), _mm256_srai_epi32(x.b, 31)};
+}
+BITMILL_INLINE i32x16 left_i32(i32x16 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 x, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_sra_epi32(x.a, count), _mm256_sra_epi32(x.b, count)};
 }
 // Rounds as MXCSR says, like all arithmetic here: parallel.cpp sets it to nearest even.
 BITMILL_INLINE i32x16 to_i32(f32x16 x) {

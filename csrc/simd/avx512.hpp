@@ -182,7 +182,43 @@ BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16 r) {
   const f32x16 q = _mm512_mul_ps(x, r);
   return _mm512_fmadd_ps(_mm512_fnmadd_ps(q, s, x), r, q);
 }
+
+BITMILL_INLINE f32x16 gather(const float* p, i32x16 i) { return _mm512_i32gather_ps(i.v, p, 4); }
+BITMILL_INLINE f32x16 lookup16(f32x16 table, i32x16 i) { return _mm512_permutexvar_ps(i.v, table); }
+// A binary search whose steps read registers: thresholds from 7, 3, 1 and 0 on, at the lanes of the
+// ranks that are still possible.
+struct Thresholds16 {
+  __m512 step8, step4, step2, step1;
+};
+BITMILL_INLINE Thresholds16 thresholds16(const float* p) {
+  const __m512 t = _mm512_maskz_loadu_ps(0x7fff, p);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto from = [&](int n) {
+    return _mm512_permutexvar_ps(_mm512_add_epi32(lanes, _mm512_set1_epi32(n)), t);
+  };
+  return {_mm512_permutexvar_ps(_mm512_set1_epi32(7), t), from(3), from(1), t};
+}
+BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
+  __m512i r =
+      _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(x, t.step8, _CMP_GT_OQ), _mm512_set1_epi32(8));
+  const auto step = [&](__m512 thresholds, int bit) {
+    const __m512 probe = _mm512_permutexvar_ps(r, thresholds);
+    r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(x, probe, _CMP_GT_OQ), r,
+                             _mm512_set1_epi32(bit));
+  };
+  step(t.step4, 4);
+  step(t.step2, 2);
+  step(t.step1, 1);
+  return {r};
+}
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)}; }
+// By numbers in lanes, as left_i16.
+BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
+  return {_mm512_sllv_epi32(a.v, _mm512_set1_epi32(n))};
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) {
+  return {_mm512_srav_epi32(a.v, _mm512_set1_epi32(n))};
+}
 
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }
@@ -273,6 +309,8 @@ BITMILL_INLINE f64x8 first_f64(i32x16 x) { return _mm512_cvtepi32_pd(_mm512_cast
 BITMILL_INLINE f64x8 second_f64(i32x16 x) {
   return _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(x.v, 1));
 }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { return low_f64(x); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { return high_f64(x); }
 BITMILL_INLINE f64x8 read_f64(const double* p) { return _mm512_loadu_pd(p); }
 BITMILL_INLINE void write_f64(double* p, f64x8 x) { _mm512_storeu_pd(p, x); }
 BITMILL_INLINE f64x8 round(f64x8 x) {

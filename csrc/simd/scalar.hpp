@@ -121,9 +121,32 @@ BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
   return n;
 }
 BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16) { return div(x, s); }
+
+BITMILL_INLINE f32x16 gather(const float* p, i32x16 at) { BITMILL_LANES(f32x16, get(p + at.v[i])); }
+BITMILL_INLINE f32x16 lookup16(f32x16 table, i32x16 at) {
+  BITMILL_LANES(f32x16, table.v[at.v[i] & 15]);
+}
+struct Thresholds16 {
+  float t[15];
+};
+BITMILL_INLINE Thresholds16 thresholds16(const float* p) {
+  Thresholds16 r;
+  memcpy(r.t, p, sizeof r.t);
+  return r;
+}
+BITMILL_INLINE i32x16 rank16(const Thresholds16& thresholds, f32x16 x) {
+  i32x16 r = {};
+  for (float t : thresholds.t)
+    for (int i = 0; i < 16; ++i) r.v[i] += t < x.v[i];
+  return r;
+}
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }
+BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] << n));
+}
+BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) { BITMILL_LANES(i32x16, a.v[i] >> n); }
 
 // Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x)
 // rounds to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.
@@ -156,6 +179,8 @@ BITMILL_INLINE f64x8 greater(f64x8 a, f64x8 b, f64x8 x, f64x8 y) {
 }
 BITMILL_INLINE f64x8 first_f64(i32x16 x) { BITMILL_LANES((double)x.v[i]); }
 BITMILL_INLINE f64x8 second_f64(i32x16 x) { BITMILL_LANES((double)x.v[8 + i]); }
+BITMILL_INLINE f64x8 first_f64(f32x16 x) { BITMILL_LANES((double)x.v[i]); }
+BITMILL_INLINE f64x8 second_f64(f32x16 x) { BITMILL_LANES((double)x.v[8 + i]); }
 BITMILL_INLINE f64x8 read_f64(const double* p) { BITMILL_LANES(p[i]); }
 BITMILL_INLINE void write_f64(double* p, f64x8 x) { memcpy(p, x.v, sizeof x.v); }
 BITMILL_INLINE f64x8 round(f64x8 x) { BITMILL_LANES((x.v[i] + 0x1.8p52) - 0x1.8p52); }

@@ -23,6 +23,8 @@
 //   select(mask, a, b)           a where the mask is -1, b where it is 0
 //   sign_bits(v)                 one bit per lane, set where it is negative
 //   sign_mask(v)                 -1 in negative lanes, else 0
+//   left_i32(v, n)               v << n, n = 0 ... 31
+//   right_i32(v, n)              v >> n with the sign
 //   quotient(x, s, r)            div(x, s) to the bit, given r = 1 / s, where 2^-90 <= |s| <= 2^90 and
 //                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number
 //                                below 2^-2, which rounds to the same code
@@ -51,13 +53,18 @@
 //   narrow<T>(a, b, s, c, d, t)  two load_two as 64 bytes in the order of memory: a and b plus s, c and d
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
+//   gather(p, i)                 f32x16: p[i[0]], p[i[1]], ...; no index is negative
+//   lookup16(table, i)           f32x16: lanes of `table` by the low four bits of each lane of i
+//   Thresholds16                 15 floats in ascending order, behind which fewer are filled up with infinity:
+//                                thresholds16(p) prepares them once, and
+//   rank16(thresholds, v)        i32x16: how many of them are below v; 0 for NaN
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   prefetch_far(p)              the same for what is read later: as far as L2, which has more room, and can
 //                                wait for more lines at a time
 //   round(v)                     f64x8: to nearest even, |v| < 2^51
 //   greater(a, b, x, y)          f64x8: x where a > b, y elsewhere and where either is NaN
 //   equal_bits(a, b)             f64x8: one bit per lane, set where equal
-//   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 -> f64x8
+//   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 or f32x16 -> f64x8
 //   read_f64(p) write_f64(p, v)  8 doubles as they are
 //   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
 //                                double: fused or not, the bits are the same

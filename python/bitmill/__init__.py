@@ -8,13 +8,15 @@ from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
+from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
+from bitmill.lloyd_max import lloyd_max
 from bitmill.metrics import Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import Affine, Scales
+from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Scales, Table
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -29,12 +31,18 @@ if _CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FP4",
+    "IQ4_NL",
+    "NF4",
     "Affine",
     "CheckpointError",
+    "Codebook",
+    "Float",
     "Metrics",
     "QParams",
     "QTensor",
     "Scales",
+    "Table",
     "bias_shift",
     "calibrate",
     "clip",
@@ -45,6 +53,8 @@ __all__ = [
     "isa",
     "isas",
     "kernels",
+    "kmeans1d",
+    "lloyd_max",
     "load",
     "load_checkpoint",
     "metrics",

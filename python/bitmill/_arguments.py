@@ -14,6 +14,7 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
+from bitmill._minifloats import MINIFLOATS
 from bitmill._results import Params
 from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
 
@@ -21,8 +22,14 @@ MAX_BINS = 32767
 """Of a histogram; and its least and greatest exponent, and index of a bin."""
 EXPONENTS, INDEXES = (-149, 128), (-(1 << 24), 1 << 24)
 
+MAX_CLUSTERS = 4096
+"""Of `kmeans_edges`."""
+
 RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
 """How a range becomes a scale, in the order of `csrc/table.hpp`."""
+
+TABLE_RULES = ("absmax", "signed_max")
+"""How a range becomes the scale of a table."""
 
 
 def ranges(x: Any, group_size: Any) -> tuple[Array, int | None]:
@@ -93,19 +100,17 @@ def two_level_params(
     return x, given, _importance(importance, x), size
 
 
-def _importance(given: Any, x: Array) -> Array | None:
+def _importance(given: Any, x: Array, name: str = "importance") -> Array | None:
     """[R or 1, C], if there is one."""
     if given is None:
         return None
-    importance: Array = _check.matrix(np.atleast_2d(given), "importance", ("float32",))
+    importance: Array = _check.matrix(np.atleast_2d(given), name, ("float32",))
     if importance.shape not in ((1, x.shape[1]), x.shape):
         raise ValueError(
-            f"importance has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
+            f"{name} has the shape {importance.shape}; wanted {x.shape[1:]} or {x.shape}"
         )
     if not ((importance == 0) | (importance >= 2.0**-40) & (importance <= 1)).all():
-        raise ValueError(
-            "importance is not 0 or from 2^-40 to 1 everywhere: divide it by its maximum"
-        )
+        raise ValueError(f"{name} is not 0 or from 2^-40 to 1 everywhere: divide it by its maximum")
     return importance
 
 
@@ -165,6 +170,108 @@ def column_decode(
     return codes, given, _check.output(out, codes.shape, to, codes, *given)
 
 
+def table_quantize(
+    x: Any, values: Any, rule: Any, scales: Any, group_size: Any, bits: Any, out: Any
+) -> tuple[Array, Array, int | None, Array]:
+    """x, values [1, n], group size, out."""
+    x, size = ranges(x, group_size)
+    values = _tables(values, x.shape[0], None)
+    _check.choice(rule, "rule", TABLE_RULES)
+    _check.choice(scales, "scales", STORAGES)
+    if not values.any():
+        raise ValueError("values are all 0: no scale makes anything of them")
+    return x, values, size, _table_codes(x, values, bits, out)
+
+
+def table_encode(
+    x: Any,
+    values: Any,
+    scale: Any,
+    group_size: Any,
+    rows_per_table: Any,
+    bits: Any,
+    out: Any,
+) -> tuple[Array, Array, Array | None, int | None, Array]:
+    """x, values [T, n], scale, group size, out."""
+    x, size = ranges(x, group_size)
+    values = _tables(values, x.shape[0], rows_per_table)
+    if scale is not None:
+        shape = (x.shape[0], group_count(x.shape[1], size))
+        scale = _check.shaped(scale, "scale", shape, STORAGES)
+    return x, values, scale, size, _table_codes(x, values, bits, out, values, scale)
+
+
+def table_decode(
+    codes: Any,
+    values: Any,
+    scale: Any,
+    group_size: Any,
+    rows_per_table: Any,
+    words: tuple[Any, Any],
+    dtype_name: Any,
+    out: Any,
+) -> tuple[Array, Array, Array | None, int | None, int, Array]:
+    """codes or words, values [T, n], scale, group size, row length, out.
+
+    `words` is bits and length.
+    """
+    bits, length = words
+    if bits is None and isinstance(codes, np.ndarray):
+        _check.contiguous(codes, "codes", ("uint8",))
+    codes, length = _stored(codes, bits, length, None if bits is None else False)
+    size, rows = _check.group_size(group_size), codes.shape[0]
+    values = _tables(values, rows, rows_per_table)
+    if scale is not None:
+        scale = _check.shaped(scale, "scale", (rows, group_count(length, size)), STORAGES)
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    out = _check.output(out, (rows, length), to, codes, values, scale)
+    return codes, values, scale, size, length, out
+
+
+def table_sums(
+    x: Any, values: Any, scales: Any, importance: Any, group_size: Any
+) -> tuple[Array, Array, Array, Array | None, int | None]:
+    """x, values [1, n], scales, importance, group size."""
+    x, size = ranges(x, group_size)
+    values = _tables(values, x.shape[0], None)
+    shape = (x.shape[0], group_count(x.shape[1], size))
+    count = scales.shape[-1] if isinstance(scales, np.ndarray) and scales.ndim == 3 else 1
+    scales = _check.shaped(scales, "scales", (*shape, count), ("float32",))
+    return x, values, scales, _importance(importance, x), size
+
+
+def _tables(values: Any, rows: int, rows_per_table: Any) -> Array:
+    """[T, n]: as many tables of 2 to 256 finite values as those rows take."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.reshape(1, -1)
+    tables = _check.matrix(values, "values", ("float32",))
+    if not 2 <= tables.shape[1] <= 256:
+        raise ValueError(f"values has {tables.shape[1]} entries in a table; wanted 2 to 256")
+    if not np.isfinite(tables).all():
+        raise ValueError("values are not all finite")
+    wanted = 1
+    if rows_per_table is not None:
+        per = _check.integer(rows_per_table, "rows_per_table", low=1, high=sys.maxsize)
+        wanted = -(-rows // per)
+    if len(tables) != wanted:
+        raise ValueError(
+            f"values has {len(tables)} tables; {rows} rows take {wanted} at "
+            f"rows_per_table={rows_per_table}"
+        )
+    return tables
+
+
+def _table_codes(x: Array, values: Array, bits: Any, out: Any, *inputs: Array | None) -> Array:
+    """`out`, or a new array, for the codes of x, or for the words they are packed into."""
+    if bits is None:
+        return _check.output(out, x.shape, np.dtype(np.uint8), x, *inputs)
+    bits = _check.integer(bits, "bits", low=1, high=8)
+    if values.shape[1] > 1 << bits:
+        raise ValueError(f"the codes of {values.shape[1]} values do not fit {bits} bits")
+    shape = (x.shape[0], word_count(x.shape[1], bits))
+    return _check.output(out, shape, np.dtype(np.uint32), x, *inputs)
+
+
 def pack(codes: Any, bits: Any, out: Any) -> tuple[Array, int, Array]:
     """codes, bits, out."""
     codes = _check.matrix(codes, "codes", ("int8", "uint8"))
@@ -183,6 +290,48 @@ def unpack(
     signed = _check.flag(signed, "signed")
     of = np.dtype(np.int8 if signed else np.uint8)
     return packed, bits, length, signed, _check.output(out, (packed.shape[0], length), of, packed)
+
+
+def float_encode(
+    x: Any, scale: Any, format: Any, group_size: Any, packed: Any, out: Any
+) -> tuple[Array, int | None, Array]:
+    """x, group size, out."""
+    x, size = ranges(x, group_size)
+    _check.choice(format, "format", tuple(MINIFLOATS))
+    shape = (x.shape[0], group_count(x.shape[1], size))
+    _check.shaped(scale, "scale", shape, ("float32",))
+    bits = MINIFLOATS[format].bits
+    if not _check.flag(packed, "packed"):
+        return x, size, _check.output(out, x.shape, np.dtype(np.uint8), x, scale)
+    if bits == 8:
+        raise ValueError(f"packed=True goes with formats below 8 bits, not with {format}")
+    words = (x.shape[0], word_count(x.shape[1], bits))
+    return x, size, _check.output(out, words, np.dtype(np.uint32), x, scale)
+
+
+def float_decode(
+    codes: Any,
+    scale: Any,
+    format: Any,
+    group_size: Any,
+    length: Any,
+    dtype_name: Any,
+    out: Any,
+) -> tuple[Array, int | None, int, Array]:
+    """codes or words, group size, row length, out."""
+    bits = MINIFLOATS[_check.choice(format, "format", tuple(MINIFLOATS))].bits
+    size = _check.group_size(group_size)
+    if length is None:
+        codes = _check.matrix(codes, "codes", ("uint8",))
+        length = codes.shape[1]
+    elif bits == 8:
+        raise ValueError(f"length goes with packed words, which {format} has none of")
+    else:
+        codes = _check.matrix(codes, "codes", ("uint32",))
+        length = packed_length(codes, bits, length)
+    _check.shaped(scale, "scale", (codes.shape[0], group_count(length, size)), ("float32",))
+    to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
+    return codes, size, length, _check.output(out, (codes.shape[0], length), to, codes, scale)
 
 
 def convert(x: Any, allowed: tuple[str, ...], dtype_name: Any, out: Any) -> tuple[Array, Array]:
@@ -218,6 +367,63 @@ def order_statistics(x: Any, rank: Any, magnitude: Any) -> tuple[Array, int, boo
         raise ValueError(f"x has shape {x.shape}: rows without values have no ranks")
     rank = _check.integer(rank, "rank", low=0, high=x.shape[1] - 1)
     return x, rank, _check.flag(magnitude, "magnitude")
+
+
+def kmeans_edges(
+    values: Any, weights: Any, k: Any, pin_zero: Any
+) -> tuple[Array, Array | None, int, bool]:
+    """values, weights, k, pin_zero."""
+    values = _check.matrix(values, "values", ("float64",))
+    if values.shape[1] == 0:
+        raise ValueError(f"values has shape {values.shape}: rows without values have no clusters")
+    if not (np.abs(values) <= 2.0**128).all() or (values[:, 1:] < values[:, :-1]).any():
+        raise ValueError(
+            "values are not finite float32 in ascending order: np.sort(values, axis=1)"
+        )
+    if weights is not None:
+        _check.shaped(weights, "weights", values.shape, ("float64",))
+        if not ((weights >= 0) & (weights <= 2.0**64)).all():
+            raise ValueError("weights are not all from 0 to 2^64: divide them by their maximum")
+    k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
+    pin_zero, length = _check.flag(pin_zero, "pin_zero"), values.shape[1]
+    if pin_zero and (length > 65535 or k * length > 1 << 26):
+        raise ValueError(f"pin_zero with k={k} takes at most {min(65535, (1 << 26) // k)} values")
+    return values, weights, k, pin_zero
+
+
+def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
+    """x, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float16", "bfloat16"))
+    return x, _importance(weights, x, "weights")
+
+
+def bucket_sums(
+    x: Any, slots: Any, shift: Any, weights: Any
+) -> tuple[Array, int, int, Array | None]:
+    """x, shift, how many buckets there are, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float32",))
+    shift = _check.integer(shift, "shift", low=0, high=16)
+    _check.shaped(slots, "slots", (65536,), ("int32",))
+    return x, shift, max(0, int(slots.max()) + (65536 >> shift)), _importance(weights, x, "weights")
+
+
+def assign_codes(
+    x: Any, thresholds: Any, rows_per_table: Any, bits: Any, out: Any
+) -> tuple[Array, Array, int, Array]:
+    """x, thresholds, rows per table, out."""
+    x = _check.matrix(x, "x")
+    thresholds = _check.matrix(thresholds, "thresholds", ("float32",))
+    per_table = max(1, x.shape[0])
+    if rows_per_table is not None:
+        per_table = _check.integer(rows_per_table, "rows_per_table", low=1, high=sys.maxsize)
+    tables = group_count(x.shape[0], per_table)
+    if thresholds.shape[0] != tables or thresholds.shape[1] > 65535:
+        raise ValueError(
+            f"thresholds has shape {thresholds.shape}; wanted {tables} rows of at most 65535"
+        )
+    if np.isnan(thresholds).any() or (thresholds[:, 1:] < thresholds[:, :-1]).any():
+        raise ValueError("thresholds are not in ascending order: np.sort(thresholds, axis=1)")
+    return x, thresholds, per_table, _codes_for(x, 0, thresholds.shape[1], bits, out, (thresholds,))
 
 
 def packed_length(packed: Array, bits: int, length: object) -> int:

@@ -3,6 +3,8 @@
 from bitmill._dtypes import Array
 
 Quantizer = tuple[int, int, int, int, int]
+Minifloat = tuple[int, int, float, bool]
+Tables = tuple[Array, Array, Array, float, float]
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -148,6 +150,59 @@ def histogram(
     out: Array,
     threads: int,
 ) -> None: ...
+def table_quantize(
+    quantizer: Quantizer,
+    table: Tables,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    codes: Array,
+    threads: int,
+) -> tuple[int, int, int]: ...
+def table_encode(
+    quantizer: Quantizer,
+    tables: Tables,
+    rows_per_table: int,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def table_decode(
+    quantizer: Quantizer,
+    tables: Tables,
+    rows_per_table: int,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
+def table_sums(
+    table: Tables,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    importance: Array | None,
+    by_row: bool,
+    scales: Array,
+    count: int,
+    cross: Array,
+    square: Array,
+    threads: int,
+) -> None: ...
 def order_statistics(
     x: Array,
     type: int,
@@ -158,6 +213,77 @@ def order_statistics(
     out: Array,
     threads: int,
 ) -> int: ...
+def kmeans_edges(
+    values: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    k: int,
+    pin_zero: bool,
+    edges: Array,
+    centroids: Array,
+    cost: Array,
+    zero: Array,
+    threads: int,
+) -> None: ...
+def value_counts(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    counts: Array,
+    sums: Array | None,
+    threads: int,
+) -> None: ...
+def bucket_sums(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    slots: Array,
+    shift: int,
+    buckets: int,
+    out: Array,
+    threads: int,
+) -> None: ...
+def assign_codes(
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    thresholds: Array,
+    entries: int,
+    per_table: int,
+    bits: int,
+    out: Array,
+    threads: int,
+) -> None: ...
+def float_encode(
+    format: Minifloat,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
+def float_decode(
+    format: Minifloat,
+    codes: Array,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array,
+    packed: bool,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...
 def interpolate(low: Array, high: Array, weight: float, out: Array) -> None: ...
 def stream(x: Array, out: Array, lines_in: int, lines_out: int, threads: int) -> int: ...

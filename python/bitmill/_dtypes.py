@@ -19,6 +19,9 @@ STORAGES = ("float32", "float16", "bfloat16")
 """Dtypes that scales and offsets can be stored in."""
 
 
+_OF_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu")
+
+
 @lru_cache(maxsize=64)
 def name_of(of: np.dtype[Any]) -> str:
     """`of.name`, which NumPy puts together anew each time: a few microseconds of every small call.
@@ -31,12 +34,12 @@ def name_of(of: np.dtype[Any]) -> str:
 
 @lru_cache(maxsize=64)
 def dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype called `name`; bfloat16 is that of ml_dtypes.
+    """The NumPy dtype called `name`; bfloat16 and those of 8 bits are of ml_dtypes.
 
-    >>> dtype("bfloat16").itemsize
-    2
+    >>> dtype("bfloat16").itemsize, dtype("float8_e4m3fn").itemsize
+    (2, 1)
     """
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+    return np.dtype(getattr(ml_dtypes, name) if name in _OF_ML_DTYPES else name)
 
 
 def code(name: str) -> int:

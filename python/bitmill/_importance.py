@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _check, kernels
 from bitmill._dtypes import Array
 
 
-def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
+def importance_for(importance: Any, shape: tuple[int, ...], name: str = "importance") -> Array:
     """Float32 from 0 to 1, of this shape or of its last axis: `importance` times a power of two.
 
     What is below 2^-40 of the largest counts as 0: sums beside the others would not tell.
@@ -20,17 +20,16 @@ def importance_for(importance: Any, shape: tuple[int, ...]) -> Array:
     array([0.1875, 0.    , 0.75  ], dtype=float32)
     """
     with np.errstate(invalid="ignore"):  # signalling NaN, which is refused below
-        values = _check.array(importance).astype(np.float64)
+        values = _check.array(importance, name).astype(np.float64)
     if values.shape not in (shape, shape[-1:]):
         raise ValueError(
-            f"importance has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
+            f"{name} has shape {values.shape}; wanted {shape[-1:]} or {shape}: one number per "
             "column, or per element"
         )
     if not (np.isfinite(values).all() and (values >= 0).all()):
         at = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
-        raise ValueError(
-            f"importance.flat[{at}] is {values.flat[at]}; wanted finite numbers from 0 on"
-        )
+        raise ValueError(f"{name}.flat[{at}] is {values.flat[at]}; wanted finite numbers from 0 on")
     most = values.max(initial=0)
     scaled = np.ldexp(values, -int(np.frexp(most)[1]))
-    return np.where(scaled < 2.0**-40, 0, scaled).astype(np.float32)
+    # By a kernel: NumPy would round as the caller may have told it to.
+    return kernels.to_float32(np.where(scaled < 2.0**-40, 0, scaled))

@@ -82,6 +82,28 @@ class AffineCodes(NamedTuple):
     underflowed: int
 
 
+class TableCodes(NamedTuple):
+    """Codes (or packed words) with the scales of their groups, as `table_quantize` returns them.
+
+    `nonfinite` counts groups that hold NaN or an infinity, `overflowed` those whose scale is not
+    finite in its storage dtype (entries of both are unspecified), `underflowed` those whose scale
+    was raised to the smallest positive value of that dtype.
+    """
+
+    codes: Array
+    scale: Array
+    nonfinite: int
+    overflowed: int
+    underflowed: int
+
+
+class TableSums(NamedTuple):
+    """Σw·x·t and Σw·t² of groups under several scales, float64 [R, groups, n]."""
+
+    cross: Array
+    square: Array
+
+
 class ErrorSums(NamedTuple):
     """Sums over each row, float64: Σx², Σy², Σxy, Σ(x−y)² and max |x−y|."""
 
@@ -101,3 +123,33 @@ class OrderStatistics(NamedTuple):
     low: Array
     high: Array
     nonfinite: int
+
+
+class Clusters(NamedTuple):
+    """Clusters of the numbers in each row, with what is theirs; see `kmeans_edges`.
+
+    `edges` is int64 [R, k+1]: cluster c holds the values from edges[c] to before edges[c+1].
+    `centroids` is float64 [R, k], in ascending order, `cost` float64 [R], Σw(x − centroid)².
+    `zero` is int64 [R]: the cluster whose centroid is pinned to 0, or −1.
+    """
+
+    edges: Array
+    centroids: Array
+    cost: Array
+    zero: Array
+
+
+class ValueCounts(NamedTuple):
+    """How often each of the 65,536 patterns of 16 bits occurs, int64; and its weight, float64."""
+
+    counts: Array
+    weights: Array | None
+
+
+class BucketSums(NamedTuple):
+    """Of the values in each bucket: how many, int64, and Σw, Σwr and Σwr², float64."""
+
+    counts: Array
+    w: Array
+    wr: Array
+    wrr: Array

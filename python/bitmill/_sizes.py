@@ -39,3 +39,14 @@ def code_dtype(qmin: int, qmax: int) -> np.dtype[Any]:
 def zero_point_dtype(qmax: int) -> np.dtype[Any]:
     """Dtype of zero-points, which lie in 0..qmax: one byte, two above 8 bits."""
     return np.dtype(np.uint8 if qmax <= 255 else np.uint16)
+
+
+def divides_clusters(points: int, k: int) -> bool:
+    """Whether k clusters of so many points are found by divide and conquer, not by a penalty.
+
+    Each cluster costs it time, and 16 bits of memory per point (measured by bench/bench_kmeans.py).
+
+    >>> divides_clusters(4096, 4), divides_clusters(4096, 16)
+    (True, False)
+    """
+    return k <= 4 and points <= 65535

@@ -168,8 +168,8 @@ def _input_means(x_mean: Any, length: int) -> Array:
         raise ValueError(
             f"x_mean has shape {given.shape}; wanted {length} input channels along its last axis"
         )
-    if given.ndim == 1:
-        return given.astype(np.float64)
+    if given.ndim == 1 or length == 0:
+        return given.reshape(-1).astype(np.float64)
     samples = rows_of(given)
     if len(samples) == 0:
         raise ValueError(f"x_mean has shape {given.shape}: no activations to take the mean of")

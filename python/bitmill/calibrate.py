@@ -31,7 +31,8 @@ def calibrate(
     `batches` is any iterable, a generator too. Of arrays it gives one QParams; of mappings
     {name: array} a dict with one QParams for each name. The arrays of a name need not have one
     shape, nor come in every batch. `num_samples` is how many samples (indices of the first axis) of
-    each name are looked at: the last batch is cut, and none is asked for after that.
+    each name are looked at: the last batch is cut, and none is asked for once every name that has
+    come has as many, so that a name which first comes later is not found.
 
     `observer` is one whose class and options serve as a pattern for each name; by default
     `observers.MinMax` where the scheme's clip goes by ranges, else the one that knows what it goes

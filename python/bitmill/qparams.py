@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class QParams:
     broadcast against the values: shape (1,), or one entry for each channel along `scheme.axis`.
     `health` counts channels as that of a QTensor does ("underflowed", "unclipped").
 
-    Raises TypeError for a scheme that is not affine, ValueError for arrays that do not fit it.
+    Raises TypeError for a scheme that is not affine, ValueError for arrays that do not fit it, and
+    for values that no group has: scales of 0, NaN, infinity, zero-points that are no code.
     """
 
     scheme: Affine
@@ -47,6 +49,17 @@ class QParams:
                 raise ValueError(f"{name} {'is missing' if name in wanted else 'is one too many'}")
         for name, of in wanted.items():
             _check.held(getattr(self, name), name, of, self.scale.shape)
+        self._check_values()
+
+    def _check_values(self) -> None:
+        # By the bits: the caller may have set DAZ.
+        magnitudes = self.scale.view(f"uint{8 * self.scale.itemsize}") << 1
+        if not ((magnitudes > 0) & np.isfinite(self.scale)).all():
+            raise ValueError("scale has values that are 0 or not finite")
+        if self.offset is not None and not np.isfinite(self.offset).all():
+            raise ValueError("offset has values that are not finite")
+        if self.zero_point is not None and (self.zero_point > self.scheme.grid.qmax).any():
+            raise ValueError(f"zero_point has values beyond the last code, {self.scheme.grid.qmax}")
 
     def quantize(self, x: Any, *, num_threads: int | None = None) -> QTensor:
         """`x` by these parameters; values beyond the codes get the last one.
@@ -135,5 +148,7 @@ def _listed(array: Array) -> list[Any]:
 
 
 def _array(given: list[Any], of: str) -> Array:
-    values = [float.fromhex(v) if isinstance(v, str) else v for v in given]
-    return np.array(values, dtype(of))
+    if of.startswith("u"):
+        return np.array([index(v) for v in given], of)
+    with np.errstate(over="ignore"):  # infinity, which is refused
+        return np.array([float.fromhex(v) for v in given], dtype(of))

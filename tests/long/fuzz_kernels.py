@@ -105,6 +105,17 @@ class Round:
             return scale, None, self.values(shape, self.scales, finite=True)
         return scale, None, None
 
+    def offset(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """float32, where the rule has one."""
+        return self.values(shape, "float32", finite=True) if self.rule == "offset" else None
+
+    def importance(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """None, or what kernels take: float32, 0 or from 2^-40 to 1."""
+        weights = self.rng.random(self.one_of([shape[1:], shape]), np.float32) ** self.number(0, 9)
+        weights[self.rng.random(weights.shape) < self.one_of([0, 0.2, 0.95])] = 0
+        weights[weights < 2.0**-40] = 0
+        return weights if self.chance(0.5) else None
+
     def into(self, like: np.ndarray, call: Callable[[np.ndarray], Any]) -> None:
         """call(out) with an `out` at any address of its dtype must make it `like`, and no more."""
         size, step = like.nbytes, like.itemsize
@@ -173,12 +184,37 @@ def fit_errors(r: Round) -> None:
     options = {"qmin": low >> down, "qmax": high >> down, "rule": r.rule, "scales": r.scales}
     options |= {"group_size": group, "exact": exact}
     x = r.values((rows, cols), r.type, finite=True)
-    weights = r.rng.random(r.one_of([(cols,), x.shape]), np.float32) ** r.number(0, 9)
-    weights[r.rng.random(weights.shape) < r.one_of([0, 0.2, 0.95])] = 0
-    importance = weights if r.chance(0.5) else None
+    importance = r.importance(x.shape)
     same(
         tuple(kernels.mse_params(x, importance, **options, **r.threads)),
         tuple(reference.mse_params(x, importance, **options)),
+    )
+
+
+def two_level(r: Round) -> None:
+    rows, cols, group = min(r.rows, 4), min(r.cols, 700), r.group or 700
+    if not rows or not cols:
+        return
+    x, shape = r.values((rows, cols), r.type, finite=True), (rows, group_count(cols, group))
+    if r.chance(0.8):
+        low, high = r.range.values()
+        down = max(0, (high - low).bit_length() - 8)
+        options = {"qmin": low >> down, "qmax": high >> down}
+        grid = options | {"rule": r.rule, "group_size": group, "scales": "float32"}
+        given = reference.mse_params(x, **grid)[:3]
+    else:
+        options, given = r.range, r.parameters(shape)
+        given = (given[0].astype(np.float32), given[1], r.offset(shape))
+    signed = r.rule == "signed_max"
+    if not all(p is None or np.isfinite(p).all() for p in given):
+        return
+    given = (given[0] if signed else np.abs(given[0]), *given[1:])
+    importance = r.importance(x.shape)
+    options = options | {"bits": r.number(2, 9), "signed": signed, "super_groups": r.number(1, 9)}
+    options |= {"scales": r.scales, "group_size": group}
+    same(
+        tuple(kernels.two_level_params(x, *given, importance, **options, **r.threads)),
+        tuple(reference.two_level_params(x, *given, importance, **options)),
     )
 
 
@@ -278,6 +314,7 @@ def play(seed: int) -> None:
             quantize,
             fit,
             fit_errors,
+            two_level,
             code_and_decode,
             columns,
             ranges,

@@ -22,6 +22,7 @@ from bitmill.formats import (
     PACK_QUANTIZED,
     Format,
     compressed_tensors,
+    floats,
     native,
 )
 from bitmill.qtensor import QTensor
@@ -146,12 +147,12 @@ def _of_compressed_tensors(
             continue
         group = compressed_tensors.group_of(said, module)
         packed = f"{module}{dot}weight_packed" in places
-        label = group.format or (PACK_QUANTIZED if packed else INT_QUANTIZED)
-        if label not in (PACK_QUANTIZED, INT_QUANTIZED):
-            raise ValueError(
-                f"{module!r} is in the format {label!r}; bitmill reads {PACK_QUANTIZED} and "
-                f"{INT_QUANTIZED}"
-            )
+        label = group.format
+        if label in (None, "naive-quantized"):  # as int-quantized, or float-quantized
+            label = floats.label(group.weights) or (PACK_QUANTIZED if packed else INT_QUANTIZED)
+        if label not in BY_NAME or label == NATIVE:
+            known = ", ".join(name for name in BY_NAME if name != NATIVE)
+            raise ValueError(f"{module!r} is in the format {label!r}; bitmill reads {known}")
         yield Stored(
             weight_of(module, len(info.shape)) if module else "weight",
             label,

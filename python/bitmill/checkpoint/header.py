@@ -62,9 +62,9 @@ DTYPES: dict[str, tuple[int, str | None]] = {
     "F4": (4, None),
     "F6_E2M3": (6, None),
     "F6_E3M2": (6, None),
-    "F8_E5M2": (8, None),
-    "F8_E4M3": (8, None),
-    "F8_E8M0": (8, None),
+    "F8_E5M2": (8, "float8_e5m2"),
+    "F8_E4M3": (8, "float8_e4m3fn"),
+    "F8_E8M0": (8, "float8_e8m0fnu"),
     "F8_E4M3FNUZ": (8, None),
     "F8_E5M2FNUZ": (8, None),
 }

@@ -236,7 +236,7 @@ def _work(
         x, made.arrays, seen, is_first=is_first, fitted=True, num_threads=threads
     )
     for name, count in (("underflowed_scales", "underflowed"), ("unclipped", "unclipped")):
-        counts[name] = made.health.get(count, 0) if is_first else 0
+        counts.setdefault(name, made.health.get(count, 0) if is_first else 0)
     clock.lap("measuring")
     return arrays, sums, counts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -15,9 +15,10 @@ from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.formats.compressed_tensors import LINEAR
-from bitmill.schemes import Affine, Scheme
+from bitmill.schemes import Affine, Float, Scheme
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
+_FLOAT_OPTIONS = {f.name for f in fields(Float) if f.name != "scales"}
 
 KEEP = "keep"
 """In the place of a scheme: leave the weight as it is."""
@@ -94,8 +95,9 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
     """Rules from a TOML file: a table `rules` of patterns, first match wins, and a list `ignore`.
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
-    `bitmill.Affine`, `input_activations` and `format` of a `LayerScheme` among them. As on the
-    command line, groups are of 128 but at 8 bits; `group_size = "none"` is a scale per row.
+    `bitmill.Affine`, or `kind` and others of `bitmill.Float`; `input_activations` and `format` of a
+    `LayerScheme` among them. As on the command line, groups of integers are of 128 but at 8 bits;
+    `group_size = "none"` is a scale per row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
@@ -147,21 +149,38 @@ def _word(said: Any) -> str:
     return said
 
 
+def _floats(said: dict[str, Any]) -> LayerScheme:
+    """A rule for a kind of floats."""
+    options, layer = _split(said, _FLOAT_OPTIONS)
+    if options.get("group_size") == "none":
+        options["group_size"] = None
+    return LayerScheme(Float(**options), **layer)
+
+
+def _split(said: dict[str, Any], known: Set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a scheme, all `known`, and those of a layer."""
+    if "scales" in said:
+        raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
+    options = dict(said)
+    of_layer = {"input_activations", "format"}
+    layer = {key: options.pop(key) for key in of_layer & options.keys()}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        listed = ", ".join(sorted({*known, *of_layer}))
+        raise ValueError(f"{unknown[0]!r} is not one of: {listed}")
+    return options, layer
+
+
 def _table(said: dict[str, Any]) -> LayerScheme:
     """A rule that is a table of options."""
+    if "kind" in said:
+        return _floats(said)
     if "bits" not in said:
         raise ValueError(
             f"a table with {', '.join(map(repr, said)) or 'nothing'} has no 'bits'; a pattern with "
             "dots must stand in quotes"
         )
-    if "scales" in said:
-        raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
-    options = dict(said)
-    layer = {key: options.pop(key) for key in ("input_activations", "format") if key in options}
-    unknown = sorted(options.keys() - _OPTIONS)
-    if unknown:
-        known = ", ".join(sorted({*_OPTIONS, "input_activations", "format"}))
-        raise ValueError(f"{unknown[0]!r} is not one of: {known}")
+    options, layer = _split(said, _OPTIONS)
     if "axis" not in options:
         options.setdefault("group_size", "none" if options["bits"] == 8 else 128)
     if options.get("group_size") == "none":

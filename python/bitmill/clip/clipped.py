@@ -36,7 +36,7 @@ def fit_clipped(lo: Array, hi: Array, full: Range, view: View, grid: Grid) -> Af
     """
     cut = Range(*(_within(full, kernels.to_float32(end)) for end in (lo, hi)))
     if grid.rule == "signed_max":
-        cut = _towards_greater(cut, full)
+        cut = towards_greater(cut, full)
     return fit_or_full(cut, lambda: full, view, grid)
 
 
@@ -67,11 +67,12 @@ def _within(full: Range, end: Array) -> Array:
     return lesser_greater(full.min, lesser_greater(full.max, end).min).max
 
 
-def _towards_greater(cut: Range, full: Range) -> Range:
+def towards_greater(cut: Range, full: Range) -> Range:
     """The clipped magnitude, on the side on which the data reach further.
 
-    The rule gives the extra code to that side; clipped, both sides may be equally long.
+    The rule "signed_max" gives its extra code to that side; clipped, both may be equally long.
     """
     magnitude = lesser_greater(-cut.min, cut.max).max
-    positive, zero = full.max > -full.min, np.float32(0)
+    down, zero = -full.min, np.float32(0)
+    positive = lesser_greater(down, full.max).max.view(np.int32) != down.view(np.int32)
     return Range(np.where(positive, zero, -magnitude), np.where(positive, magnitude, zero))

@@ -13,8 +13,8 @@ from bitmill import _check, _core, kernels
 from bitmill._dtypes import Array
 from bitmill._results import AffineParams, Range
 from bitmill.clip.base import Clip
-from bitmill.clip.clipped import fit_or_full
-from bitmill.clip.extremes import lesser_greater, ranges
+from bitmill.clip.clipped import fit_or_full, towards_greater
+from bitmill.clip.extremes import ranges
 from bitmill.clip.matrix import matrix_of
 from bitmill.clip.minmax import MinMax
 from bitmill.grid import Grid, View
@@ -26,10 +26,10 @@ from bitmill.summaries import Bins, full_ranges
 class Percentile(Clip):
     """A range that keeps `p` per cent of the values of every group; as a string "percentile:99.9".
 
-    For symmetric codes, with t the percentile p of |x|: [max(min x, −t), min(max x, t)]. For the
-    others, the percentiles (100 − p)/2 and 100 − (100 − p)/2 of x. Percentiles are those of
-    `bitmill.percentile`, rounded to float32. Then the scale rule applies as it does for `MinMax`,
-    which `Percentile(100)` is the same as.
+    For symmetric codes −t … t, with t the percentile p of |x|; "signed_max" has its extra code on
+    the side on which the values reach further. For the others, from the percentile (100 − p)/2 of x
+    to that of 100 − (100 − p)/2. Percentiles are those of `bitmill.percentile`, rounded to float32.
+    Then the scale rule applies as it does for `MinMax`, which `Percentile(100)` is the same as.
 
     A group that would have no range though its values are not all 0 (with an offset: not all equal)
     keeps its full range, and is counted as `unclipped` in `QTensor.health`.
@@ -114,8 +114,7 @@ class Percentile(Clip):
         most = percentiles(self.p, True)
         if rule != "signed_max":  # no other rule asks at which end the value of most magnitude is
             return Range(-most, most)
-        lo, hi = full()
-        return Range(lesser_greater(lo, -most).max, lesser_greater(hi, most).min)
+        return towards_greater(Range(-most, most), full())
 
 
 def _left_of_100(p: float) -> float:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Storage formats, one module each: how a weight is stored, and how a config.json tells of it."""
 
-from bitmill.formats import compressed_tensors, int_quantized, native, pack_quantized
+from bitmill.formats import compressed_tensors, floats, int_quantized, native, pack_quantized
 from bitmill.formats.base import Format, Method, Weight, total
 from bitmill.formats.layer import (
     INPUT_ACTIVATIONS,
@@ -21,6 +21,7 @@ FORMATS = ("compressed_tensors", "native")
 BY_NAME: dict[str, Format] = {
     PACK_QUANTIZED: pack_quantized,
     INT_QUANTIZED: int_quantized,
+    **floats.FORMATS,
     NATIVE: native,
 }
 """The format that a `LayerScheme` names."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from bitmill._dtypes import Array, dtype
 from bitmill.formats.base import held
-from bitmill.schemes import Affine, Field
+from bitmill.schemes import Affine, Field, Float
 
 _GRANULARITIES = {"tensor": "tensor", "channel": "row", "group": "group of a row"}
 """What has a scale of its own, by the names of compressed-tensors and by ours."""
@@ -26,24 +26,33 @@ def why_not(
         return "the format holds one scale per group or row, no two-level scales"
     if scheme.offset:
         return "the format holds integer zero-points only, no real offsets"
+    reason = why_not_shape(shape, ranks)
+    if reason is not None:
+        return reason
+    if strategy(scheme, shape) not in strategies:
+        *some, last = (_GRANULARITIES[name] for name in strategies)
+        return f"the format holds one scale per {', '.join(some)} or {last} only"
+    reason = why_no_groups(shape, scheme.group_size)
+    return None if reason is None else f"{reason} (choose another size, or none)"
+
+
+def why_not_shape(shape: tuple[int, ...], ranks: Sequence[int]) -> str | None:
+    """Why a format of these ranks cannot hold a weight of this shape; None if it can."""
     if len(shape) not in ranks:
         return (
             f"the format holds {'- and '.join(map(str, ranks))}-D weights only, not {len(shape)}-D"
         )
-    if 0 in shape:
-        return "there are no weights in it"
-    if strategy(scheme, shape) not in strategies:
-        *some, last = (_GRANULARITIES[name] for name in strategies)
-        return f"the format holds one scale per {', '.join(some)} or {last} only"
-    if scheme.group_size is not None and shape[-1] % scheme.group_size:
-        return (
-            f"rows of {shape[-1]} weights are not a whole number of groups of {scheme.group_size} "
-            "(choose another size, or none)"
-        )
-    return None
+    return "there are no weights in it" if 0 in shape else None
 
 
-def strategy(scheme: Affine, shape: tuple[int, ...]) -> str | None:
+def why_no_groups(shape: tuple[int, ...], group_size: int | None) -> str | None:
+    """What is wrong with groups of this size in rows of a weight; None if nothing is."""
+    if group_size is None or shape[-1] % group_size == 0:
+        return None
+    return f"rows of {shape[-1]} weights are not a whole number of groups of {group_size}"
+
+
+def strategy(scheme: Affine | Float, shape: tuple[int, ...]) -> str | None:
     """How compressed-tensors calls the granularity; None where it has no name for it."""
     if scheme.group_size is not None:
         return "group"
@@ -52,7 +61,7 @@ def strategy(scheme: Affine, shape: tuple[int, ...]) -> str | None:
     return "channel" if scale(scheme, shape).shape == (*shape[:-1], 1) else None
 
 
-def scale(scheme: Affine, shape: tuple[int, ...]) -> Field:
+def scale(scheme: Affine | Float, shape: tuple[int, ...]) -> Field:
     """Dtype and shape of the scales."""
     return next(field for field in scheme.layout(shape) if field.name == "scale")
 

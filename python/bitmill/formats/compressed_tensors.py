@@ -2,8 +2,8 @@
 """compressed-tensors, which vLLM, SGLang and Transformers load: its configuration.
 
 Layers of the same scheme form a `config_groups` entry, with a `format` of its own: loaders go by
-that one and not by the format of the whole. Tensors are the subject of `pack_quantized` and
-`int_quantized`. As compressed-tensors 0.20 and Transformers 5 read it.
+that one and not by the format of the whole. Tensors are the subject of `pack_quantized`,
+`int_quantized` and `floats`. As compressed-tensors 0.20 and Transformers 5 read it.
 """
 
 from __future__ import annotations
@@ -14,27 +14,29 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bitmill._dtypes import STORAGES
-from bitmill.formats import affine, pack_quantized
+from bitmill.formats import affine, floats, pack_quantized
 from bitmill.formats.base import Weight
-from bitmill.formats.layer import INT_QUANTIZED, PACK_QUANTIZED
-from bitmill.schemes import Affine, Scheme
+from bitmill.formats.layer import FLOAT_FORMATS, INT_QUANTIZED, PACK_QUANTIZED
+from bitmill.schemes import Affine, Float, Scales, Scheme
 
 METHOD = "compressed-tensors"
 LINEAR, REGEX = "Linear", "re:"
 
 _EXPERT = re.compile(r"\.experts\.\d+\.\w+$")
 
-_TOKEN_INT8 = {
-    "num_bits": 8,
-    "type": "int",
-    "symmetric": True,
-    "strategy": "token",
-    "dynamic": True,
-}
+_TYPES = {"int8": "int", "fp8": "float"}
+
+
+def _activations(name: str) -> dict[str, Any]:
+    """The `input_activations` of a configuration group."""
+    token = {"strategy": "token", "dynamic": True}
+    return {"num_bits": 8, "type": _TYPES[name], "symmetric": True, **token}
 
 
 def nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
-    """Bytes of tensor data that the default format, pack-quantized, takes for the weight."""
+    """Bytes of tensor data that the format for the kind of float, or else pack-quantized, takes."""
+    if isinstance(scheme, Float) and scheme.kind in FLOAT_FORMATS:
+        return floats.FORMATS[FLOAT_FORMATS[scheme.kind]].nbytes(scheme, shape)
     return pack_quantized.nbytes(scheme, shape)
 
 
@@ -146,6 +148,8 @@ def _is_packed_symmetric(weight: Weight) -> bool:
 def _notes(weight: Weight) -> Iterator[str]:
     """What to know about one weight."""
     layer, scheme = weight.layer, weight.layer.weights
+    if isinstance(scheme, Float):
+        yield from _notes_of_floats(weight, scheme)
     if not isinstance(scheme, Affine):
         return
     packed, activations = layer.format == PACK_QUANTIZED, layer.input_activations
@@ -171,9 +175,34 @@ def _notes(weight: Weight) -> Iterator[str]:
         )
     if scheme.scale_rule == "signed_max":
         yield "scale rule signed_max gives negative scales, which runtimes may not expect"
-    if weight.dtype in STORAGES and scheme.scales != weight.dtype:
+    yield from _notes_of_scales(weight, scheme.scales)
+
+
+def _notes_of_floats(weight: Weight, scheme: Float) -> Iterator[str]:
+    if scheme.kind == "nvfp4":
         yield (
-            f"scales are {scheme.scales} in a {weight.dtype} model: Transformers and vLLM round "
+            "vLLM takes the largest global scale of q/k/v and of gate/up for all of them; bitmill "
+            "gives each its own"
+        )
+    elif scheme.kind.startswith("mx"):
+        yield f"vLLM takes {scheme.kind} weights in its newest versions only"
+    elif scheme.group_size is not None:
+        yield "vLLM takes fp8 weights with one scale per row or tensor only"
+    if not scheme.kind.startswith("fp8") and weight.dtype != "bfloat16":
+        yield (
+            f"Transformers makes bfloat16 of {scheme.kind} weights: a {weight.dtype} model loads "
+            "only with dequantize=True"
+        )
+    if scheme.kind == "mxfp6_e2m3":
+        yield "mxfp6 weights need compressed-tensors 0.20 or newer"
+    if scheme.kind.startswith("fp8"):
+        yield from _notes_of_scales(weight, scheme.scales)
+
+
+def _notes_of_scales(weight: Weight, scales: str | Scales) -> Iterator[str]:
+    if weight.dtype in STORAGES and scales != weight.dtype:
+        yield (
+            f"scales are {scales} in a {weight.dtype} model: Transformers and vLLM round "
             f"them to {weight.dtype} on loading"
         )
 
@@ -181,9 +210,13 @@ def _notes(weight: Weight) -> Iterator[str]:
 def _group(weight: Weight) -> dict[str, Any]:
     """A configuration group without its targets."""
     scheme = weight.layer.weights
-    if not isinstance(scheme, Affine):
-        raise ValueError(f"compressed-tensors holds affine codes only, no {type(scheme).__name__}")
-    said = {"format": weight.layer.format, "weights": affine.arguments(scheme, weight.shape)}
+    if isinstance(scheme, Float):
+        arguments = floats.arguments(scheme, weight.shape)
+    elif isinstance(scheme, Affine):
+        arguments = affine.arguments(scheme, weight.shape)
+    else:
+        raise ValueError(f"compressed-tensors holds no codes of a {type(scheme).__name__}")
+    said: dict[str, Any] = {"format": weight.layer.format, "weights": arguments}
     if weight.layer.input_activations is not None:
-        said["input_activations"] = dict(_TOKEN_INT8)
+        said["input_activations"] = _activations(weight.layer.input_activations)
     return said

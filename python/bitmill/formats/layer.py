@@ -8,15 +8,23 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bitmill import _check
-from bitmill.schemes import Affine, Scales, Scheme, from_dict
+from bitmill.schemes import Affine, Float, Scales, Scheme, from_dict
 
 AUTO = "auto"
 PACK_QUANTIZED, INT_QUANTIZED, NATIVE = "pack-quantized", "int-quantized", "native"
-LAYER_FORMATS = (PACK_QUANTIZED, INT_QUANTIZED, NATIVE)
-"""Two formats of compressed-tensors, and bitmill's own."""
+FLOAT_FORMATS = {
+    "fp8_e4m3": "float-quantized",
+    "mxfp4": "mxfp4-pack-quantized",
+    "mxfp6_e2m3": "mxfp6-pack-quantized",
+    "mxfp8_e4m3": "mxfp8-quantized",
+    "nvfp4": "nvfp4-pack-quantized",
+}
+"""The formats of compressed-tensors for the kinds of `bitmill.Float` that it has."""
+LAYER_FORMATS = (PACK_QUANTIZED, INT_QUANTIZED, *FLOAT_FORMATS.values(), NATIVE)
+"""The formats of compressed-tensors, and bitmill's own."""
 
-INPUT_ACTIVATIONS = ("int8",)
-"""int8: the runtime quantizes the layer's inputs, per token, symmetric, as they come."""
+INPUT_ACTIVATIONS = ("int8", "fp8")
+"""The runtime quantizes the layer's inputs, per token, symmetric, as they come."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,15 @@ class LayerScheme:
     weights
         The scheme: what `bitmill.quantize` takes.
     input_activations
-        None, or "int8": a note to the runtime, which quantizes the layer's inputs to 8 bits, one
-        scale per token, as they come. Nothing about it is stored but the note.
+        None, "int8", or, with fp8_e4m3 weights, "fp8": a note to the runtime, which quantizes the
+        layer's inputs to 8 bits, one scale per token, as they come. Nothing about it is stored but
+        the note.
     format
-        "pack-quantized" (codes as a bit stream in words) or "int-quantized" (one int8 per code),
-        both of compressed-tensors; "native", which bitmill alone reads, for any scheme; "auto":
-        "int-quantized" if there are input activations, "native" for what compressed-tensors has no
-        place for (offsets, two-level scales), else "pack-quantized".
+        Of compressed-tensors: "pack-quantized" (codes as a bit stream in words) or "int-quantized"
+        (one int8 per code), and one for each kind of float that it has; "native", which bitmill
+        alone reads, for any scheme; "auto": that of the kind of float, "int-quantized" if there are
+        input activations, "native" for what compressed-tensors has no place for (offsets, two-level
+        scales), else "pack-quantized".
 
     Raises ValueError for another name, TypeError for what is no scheme.
 
@@ -59,11 +69,19 @@ class LayerScheme:
                 "input_activations go with the formats of compressed-tensors: no runtime reads the "
                 "native format"
             )
+        is_fp8 = self.format == FLOAT_FORMATS["fp8_e4m3"]
+        if self.input_activations is not None and (self.input_activations == "fp8") != is_fp8:
+            raise ValueError(
+                f"input_activations={self.input_activations!r} do not go with {self.format}: 'fp8' "
+                "goes with fp8_e4m3 weights, 'int8' with integers"
+            )
 
     def _format(self) -> str:
+        weights = self.weights
+        if isinstance(weights, Float):
+            return FLOAT_FORMATS.get(weights.kind, NATIVE)
         if self.input_activations is not None:
             return INT_QUANTIZED
-        weights = self.weights
         if isinstance(weights, Affine) and (weights.offset or isinstance(weights.scales, Scales)):
             return NATIVE
         return PACK_QUANTIZED
@@ -109,8 +127,14 @@ PRESETS = {
     "W4A16_ASYM": LayerScheme(Affine(4, symmetric=False, group_size=128)),
     "W8A16": LayerScheme(Affine(8)),
     "W8A8": LayerScheme(Affine(8), "int8"),
+    "FP8": LayerScheme(Float("fp8_e4m3")),
+    "FP8_DYNAMIC": LayerScheme(Float("fp8_e4m3"), "fp8"),
+    "MXFP4": LayerScheme(Float("mxfp4")),
+    "MXFP8": LayerScheme(Float("mxfp8_e4m3")),
+    "NVFP4": LayerScheme(Float("nvfp4")),
 }
-"""Layer schemes by the names that they have in compressed-tensors and vLLM."""
+"""Layer schemes by the names that they have in compressed-tensors and vLLM. FP8, MXFP4, MXFP8 and
+NVFP4 are about weights alone."""
 
 
 def as_layer(given: object, name: str) -> LayerScheme:

@@ -10,10 +10,13 @@ from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import error_sums
 from bitmill.kernels.histogram import histogram
+from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
+from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.kernels.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.kernels.two_level import two_level_params
 
 __all__ = [
@@ -22,18 +25,28 @@ __all__ = [
     "affine_encode",
     "affine_params",
     "affine_quantize",
+    "assign_codes",
+    "bucket_sums",
     "column_absmax",
     "column_decode",
     "column_encode",
     "column_minmax",
     "error_sums",
+    "float_decode",
+    "float_encode",
     "from_float32",
     "histogram",
+    "kmeans_edges",
     "minmax",
     "mse_params",
     "order_statistics",
     "pack",
+    "table_decode",
+    "table_encode",
+    "table_quantize",
+    "table_sums",
     "to_float32",
     "two_level_params",
     "unpack",
+    "value_counts",
 ]

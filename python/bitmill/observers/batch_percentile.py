@@ -14,7 +14,7 @@ from bitmill.grid import view
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
 from bitmill.observers.counting import added, bins_of, counted, uncounted, validate
-from bitmill.observers.state import State, same_layout
+from bitmill.observers.state import State, require, same_layout
 
 EXACT = 4096
 """Batches whose ends are kept one by one."""
@@ -50,11 +50,9 @@ class BatchPercentile(Observer):
         return {name: np.empty((0, channels), np.float32) for name in ("minima", "maxima")}
 
     def _plus(self, state: State, batch: Batch) -> State:
-        ends = {
-            name: np.where(np.isinf(found), np.float32(np.nan), found)[np.newaxis]
-            for name, found in zip(("minima", "maxima"), batch.range, strict=True)
-        }
-        return _with_ends(state, ends)
+        lo, hi = batch.range
+        hi = np.where(np.isinf(hi), lo, hi)  # none is infinity in both, which sorts last
+        return _with_ends(state, {"minima": lo[np.newaxis], "maxima": hi[np.newaxis]})
 
     def _merged(self, state: State, other: State) -> State:
         if _is_exact(other):
@@ -72,7 +70,10 @@ class BatchPercentile(Observer):
         if _is_exact(state):
             count = min(EXACT, len(state["minima"]))
             exact = np.empty((count, channels), np.float32)
-            return same_layout(state, {"minima": exact, "maxima": exact})
+            same_layout(state, {"minima": exact, "maxima": exact})
+            lo, hi = state["minima"], state["maxima"]
+            require((lo > -np.inf) & (lo <= hi) & (np.isinf(lo) == np.isinf(hi)), "one of ranges")
+            return require((lo[1:] >= lo[:-1]) & (hi[1:] >= hi[:-1]), "in ascending order")
         same_layout(state, _whole(*[uncounted(channels, _BINS)] * 2))
         for which in ("minima", "maxima"):
             validate(_part(state, which))
@@ -84,13 +85,24 @@ def _is_exact(state: State) -> bool:
 
 
 def _with_ends(state: State, ends: State) -> State:
-    """With the minima and maxima [batches, channels] of more batches; NaN is none."""
+    """With the minima and maxima [batches, channels] of more batches; infinity is none."""
     if _is_exact(state):
+        if len(state["minima"]) + len(ends["minima"]) <= EXACT:
+            return {name: _in_order(state[name], ends[name]) for name in ends}
         ends = {name: np.concatenate([state[name], ends[name]]) for name in ends}
-        if len(ends["minima"]) <= EXACT:
-            return {name: np.sort(found, axis=0, kind="stable") for name, found in ends.items()}
         state = _whole(*[uncounted(ends["minima"].shape[1], _BINS)] * 2)
     return _whole(*(_count(_part(state, name), ends[name]) for name in ("minima", "maxima")))
+
+
+def _in_order(ends: Array, more: Array) -> Array:
+    """Both along axis 0, in ascending order, as each is."""
+    if len(more) > 1:
+        return np.sort(np.concatenate([ends, more]), axis=0, kind="stable")
+    # Behind its place, everything moves by one: a tenth of the time of sorting 4,096 of them.
+    out = np.concatenate([more, ends])
+    np.maximum(ends, more, out=out[1:])
+    np.minimum(out[:-1], ends, out=out[:-1])
+    return out
 
 
 def _count(state: State, ends: Array) -> State:
@@ -115,7 +127,8 @@ def _percentile(state: State, which: str, p: float, none: float) -> Array:
     if _is_exact(state):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a channel without any
-            found = np.nanpercentile(state[which].astype(np.float64), p, axis=0)
+            known = np.where(np.isinf(state[which]), np.nan, state[which].astype(np.float64))
+            found = np.nanpercentile(known, p, axis=0)
         found = np.where(np.isnan(found), none, found)
     else:
         part = _part(state, which)

@@ -8,8 +8,8 @@ import numpy as np
 from bitmill import kernels
 from bitmill._dtypes import Array
 from bitmill._results import Range
-from bitmill.observers.minmax import unseen, wider
-from bitmill.observers.state import State
+from bitmill.observers.minmax import is_empty, unseen, wider
+from bitmill.observers.state import State, require
 from bitmill.summaries import Bins, Window, window
 
 
@@ -46,16 +46,15 @@ def bins_of(state: State, channel: int) -> Bins:
 
 def validate(state: State) -> None:
     """Raise ValueError unless the counts reach from the bin of the min to that of the max."""
-    lo, hi, counts = state["min"], state["max"], state["counts"]
-    empty = (lo == np.inf) & (hi == -np.inf)
-    if not (empty | (np.isfinite(lo) & np.isfinite(hi) & (lo <= hi))).all():
-        raise ValueError("min and max of a state are no range")
+    counts, empty = state["counts"], is_empty(Range(state["min"], state["max"]))
     room = _room(state)
     last = (room.last - room.first)[:, np.newaxis]
     outside = np.arange(counts.shape[1]) > last
     ends = np.concatenate([counts[:, :1], np.take_along_axis(counts, last, 1)], axis=1)
-    if (counts < 0).any() or counts[outside].any() or ((ends > 0).all(axis=1) == empty).any():
-        raise ValueError("counts of a state do not lie between its min and its max")
+    where = "one of counts that lie between min and max"
+    require(counts >= 0, where)
+    require(counts[outside] == 0, where)
+    require((ends > 0).all(axis=1) != empty, where)
 
 
 def _room(state: State) -> Window:

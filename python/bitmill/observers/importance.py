@@ -11,7 +11,7 @@ from bitmill._dtypes import Array
 from bitmill._results import Range
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
-from bitmill.observers.state import State
+from bitmill.observers.state import State, require
 from bitmill.observers.sums import UNIT, no_sums, square_sums
 
 
@@ -61,6 +61,10 @@ class Importance(Observer):
 
     def _merged(self, state: State, other: State) -> State:
         return {name: state[name] + other[name] for name in state}
+
+    def _validate(self, state: State, channels: int) -> None:
+        super()._validate(state, channels)
+        require((state["count"] >= 0) & (state["squares"] >= 0), "one of squares")
 
     def _seen(self, state: State) -> Range:
         found = np.where(state["count"] > 0, np.float32(0), np.float32(np.inf))

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitmill._dtypes import Array
 from bitmill._results import Range
 from bitmill.clip import merge
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
-from bitmill.observers.state import State
+from bitmill.observers.state import State, require
 
 
 class MinMax(Observer):
@@ -36,6 +37,10 @@ class MinMax(Observer):
     def _merged(self, state: State, other: State) -> State:
         return wider(state, self._seen(other))
 
+    def _validate(self, state: State, channels: int) -> None:
+        super()._validate(state, channels)
+        is_empty(self._seen(state))
+
     def _seen(self, state: State) -> Range:
         return Range(state["min"], state["max"])
 
@@ -44,6 +49,14 @@ def unseen(channels: int) -> State:
     """The range of nothing: inf … −inf, which any value makes its own."""
     infinite = np.full(channels, np.inf, np.float32)
     return {"min": infinite, "max": -infinite}
+
+
+def is_empty(seen: Range) -> Array:
+    """Which are the range of nothing. Raises ValueError unless all others are of finite values."""
+    lo, hi = seen
+    empty: Array = (lo == np.inf) & (hi == -np.inf)
+    require(empty | (np.isfinite(lo) & np.isfinite(hi) & (lo <= hi)), "one of ranges")
+    return empty
 
 
 def wider(state: State, more: Range) -> State:

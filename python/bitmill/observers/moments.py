@@ -13,8 +13,8 @@ from bitmill.clip import Clip
 from bitmill.grid import Grid, View
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
-from bitmill.observers.minmax import unseen, wider
-from bitmill.observers.state import State
+from bitmill.observers.minmax import is_empty, unseen, wider
+from bitmill.observers.state import State, require
 from bitmill.observers.sums import UNIT, moment_sums, no_sums
 
 
@@ -86,6 +86,13 @@ class Moments(Observer):
 
     def _merged(self, state: State, other: State) -> State:
         return _added(state, other) | wider(state, self._seen(other))
+
+    def _validate(self, state: State, channels: int) -> None:
+        super()._validate(state, channels)
+        count, zeros, (x, absolute, square) = (state[k] for k in ("count", "zeros", "sums"))
+        require((count > 0) != is_empty(self._seen(state)), "one of ranges and counts")
+        require((zeros >= 0) & (zeros <= count), "one that counts zeros")
+        require((abs(x) <= absolute) & (square >= 0), "one of such sums")
 
     def _seen(self, state: State) -> Range:
         return Range(state["min"], state["max"])

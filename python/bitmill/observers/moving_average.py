@@ -12,6 +12,7 @@ from bitmill._dtypes import Array
 from bitmill._results import Range
 from bitmill.observers.base import Observer
 from bitmill.observers.batch import Batch
+from bitmill.observers.minmax import is_empty
 from bitmill.observers.state import State
 
 
@@ -64,6 +65,11 @@ class MovingAverage(Observer):
     def _merged(self, state: State, other: State) -> NoReturn:
         raise NotImplementedError
 
+    def _validate(self, state: State, channels: int) -> None:
+        super()._validate(state, channels)
+        is_empty(self._seen(state))
+
     def _seen(self, state: State) -> Range:
-        lo, hi = (state[name].astype(np.float32) + np.float32(0) for name in ("min", "max"))
+        with np.errstate(over="ignore"):  # of states from elsewhere, which are refused
+            lo, hi = (state[name].astype(np.float32) + np.float32(0) for name in ("min", "max"))
         return Range(lo, hi)

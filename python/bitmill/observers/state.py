@@ -45,7 +45,14 @@ def _read(dtype: str, shape: list[int], values: list[Any]) -> Array:
         values = [float.fromhex(v) for v in values]
     elif not all(type(v) is int for v in values):
         raise ValueError(f"an array of {dtype} has values that are no integers")
-    return np.array(values, dtype).reshape(shape)
+    with np.errstate(over="ignore"):  # infinities, which the observer refuses
+        return np.array(values, dtype).reshape(shape)
+
+
+def require(holds: Array | bool, what: str) -> None:
+    """Raise ValueError, saying that the state is not `what`, unless all of it holds."""
+    if not np.all(holds):
+        raise ValueError(f"the state is not {what}")
 
 
 def same_layout(state: State, wanted: State) -> None:

@@ -71,13 +71,14 @@ class Written(ABC):
         self._params = None if shape is None else _check.shape(shape)
         self._state = read(given["state"])
         channels = 0 if self._params is None else math.prod(self._params)
-        if channels > sum(array.size for array in self._state.values()):
+        held = sum(array.size for array in self._state.values())
+        if held if shape is None else not 0 < channels <= held:
             raise ValueError(f"the state has not the {channels} channels of shape={shape}")
         if self._state:
             self._validate(self._state, channels)
 
     def _validate(self, state: State, channels: int) -> None:
-        """Raise ValueError for a state that cannot be one of so many channels."""
+        """Raise ValueError for a state that no values of so many channels leave."""
         same_layout(state, self._empty(channels))
 
     @abstractmethod

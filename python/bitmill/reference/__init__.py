@@ -10,10 +10,14 @@ from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import error_sums
 from bitmill.reference.histogram import histogram
+from bitmill.reference.kmeans import kmeans_edges
+from bitmill.reference.minifloats import float_decode, float_encode
 from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
+from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
 from bitmill.reference.two_level import two_level_params
 
 __all__ = [
@@ -22,18 +26,28 @@ __all__ = [
     "affine_encode",
     "affine_params",
     "affine_quantize",
+    "assign_codes",
+    "bucket_sums",
     "column_absmax",
     "column_decode",
     "column_encode",
     "column_minmax",
     "error_sums",
+    "float_decode",
+    "float_encode",
     "from_float32",
     "histogram",
+    "kmeans_edges",
     "minmax",
     "mse_params",
     "order_statistics",
     "pack",
+    "table_decode",
+    "table_encode",
+    "table_quantize",
+    "table_sums",
     "to_float32",
     "two_level_params",
     "unpack",
+    "value_counts",
 ]

@@ -19,6 +19,7 @@ from bitmill.reference.search import (
     integer_sums,
     shift_for,
 )
+from bitmill.reference.sums import LEAST_SPREAD
 
 ROUNDS, LONG_ROUNDS, LONG = 6, 24, 1024
 """Rounds at most, and those of groups of more than so many values, which take longer to settle."""
@@ -47,7 +48,7 @@ def search_offset(group: Fixed, qmax: int) -> tuple[float, float]:
         sums = integer_sums(group, Lanes(times, plus, lo, lo + qmax, shift), bits)
         xq, qq, q = (s.astype(np.float64) for s in sums)
         slope, spread = n * xq - q * x, n * qq - q * q
-        valid = (spread > 1e-12 * (n * qq)) & (slope > 0)
+        valid = (spread > LEAST_SPREAD * (n * qq)) & (slope > 0)
         gain = np.divide(slope * slope, spread, out=np.zeros_like(spread), where=valid)
         better = gain > best
         if not better.any():

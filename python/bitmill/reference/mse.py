@@ -16,8 +16,19 @@ from bitmill.reference.convert import to_float32
 from bitmill.reference.ranges import minmax
 from bitmill.reference.search import Fixed, search_scale
 from bitmill.reference.stored import neighbours, smallest, stored
-from bitmill.reference.sums import Values, code_sums, codes, error, in_lanes
-from bitmill.reference.sweep import Found, Span, exact_scale
+from bitmill.reference.sums import (
+    LEAST_SPREAD,
+    Values,
+    code_sums,
+    codes,
+    error,
+    in_lanes,
+    telling,
+)
+from bitmill.reference.sweep import Span, SpanScale, exact_scale
+
+TOO_LARGE = 2.0**125
+"""Values from which on a group is not searched."""
 
 
 class Choice(NamedTuple):
@@ -53,7 +64,8 @@ def mse_params(
     anew (`search`); offsets are found by alternating fits from 32 starts (`alternate`). Of that
     scale as it is stored and, if `exact`, of its two neighbours and of the other search's scale the
     best is taken, and no group is worse than by `affine_params`, whose result it keeps where
-    nothing is better.
+    nothing is better, and for values from 2^125 on: other codes might stand for more than the
+    largest float32.
     """
     x, importance, size = _arguments.mse_params(x, importance, qmin, qmax, rule, scales, group_size)
     grid = Grid(qmin, qmax, rule, scales)
@@ -90,8 +102,9 @@ def _choice(x: Array, base: AffineParams, at: tuple[slice, slice], grid: Grid) -
 
 def _fit(x: Array, weights: Array | None, usual: Choice, grid: Grid, exact: bool) -> Choice:
     """The best choice for one group."""
-    if weights is not None and not (weights if grid.rule == "offset" else weights * x).any():
-        weights = None
+    if np.abs(x).max() >= TOO_LARGE:
+        return usual
+    weights = telling(weights, x, offset=grid.rule == "offset")
     bits = (grid.qmax - grid.qmin).bit_length()
     tried = [usual]
     if grid.rule == "offset":
@@ -123,7 +136,7 @@ def _scale_choices(
         for z, sign in zip(zero_points, signs, strict=True)
     ]
 
-    def choices(found: Found, *, near: bool) -> list[Choice]:
+    def choices(found: SpanScale, *, near: bool) -> list[Choice]:
         sign, zero_point = signs[found.span], zero_points[found.span]
         nearest = stored(found.scale, grid.scales)
         first = nearest or smallest(grid.scales)
@@ -162,16 +175,17 @@ def _offset_choices(x: Array, weights: Array | None, bits: int, grid: Grid) -> l
         return []
     scale, offset = search_offset(Fixed.of(centred, weights), grid.qmax)
     group = Values.of(x, weights)
-    line = Line.of(group, float(centre), scale, offset - float(1 << bits - 1) * scale, grid.qmax)
-    first = stored(line.scale, grid.scales)
-    choices = [Choice(first, 0, stored(line.offset(first), grid.scales))]
-    nearest = stored(line.offset(line.scale), grid.scales)
+    least = offset - float(1 << bits - 1) * scale
+    fitted = Regression.of(group, float(centre), scale, least, grid.qmax)
+    first = stored(fitted.scale, grid.scales)
+    choices = [Choice(first, 0, stored(fitted.offset_for(first), grid.scales))]
+    nearest = stored(fitted.offset_for(fitted.scale), grid.scales)
     for m in [nearest, *neighbours(nearest, grid.scales)]:
-        choices.append(Choice(stored(line.scale_for(m), grid.scales), 0, m))
+        choices.append(Choice(stored(fitted.scale_for(m), grid.scales), 0, m))
     return choices
 
 
-class Line(NamedTuple):
+class Regression(NamedTuple):
     """The regression of values less a centre on their codes, by its weighted sums."""
 
     centre: float
@@ -183,7 +197,7 @@ class Line(NamedTuple):
     scale: float
 
     @classmethod
-    def of(cls, group: Values, centre: float, scale: float, offset: float, qmax: int) -> Line:
+    def of(cls, group: Values, centre: float, scale: float, offset: float, qmax: int) -> Regression:
         """For the codes of this scale and of this offset from the centre."""
         v = group.x - centre
         group = Values(v, group.w, group.w * v)
@@ -191,10 +205,10 @@ class Line(NamedTuple):
         xq, qq, q = (float(s[0]) for s in sums)
         n, x = float(in_lanes(group.w)), float(in_lanes(group.wx))
         slope, spread = n * xq - q * x, n * qq - q * q
-        fitted = slope / spread if slope > 0 and spread > 1e-12 * (n * qq) else scale
+        fitted = slope / spread if slope > 0 and spread > LEAST_SPREAD * (n * qq) else scale
         return cls(centre, n, x, xq, qq, q, fitted)
 
-    def offset(self, scale: float) -> float:
+    def offset_for(self, scale: float) -> float:
         """The best offset for a scale."""
         return (self.x - scale * self.q) / self.n + self.centre
 

@@ -15,7 +15,7 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill._results import Range
 from bitmill.reference.sums import CodeSums
-from bitmill.reference.sweep import Found, Span
+from bitmill.reference.sweep import Span, SpanScale
 
 FULL = np.float32(32767)
 LADDER = 32
@@ -109,7 +109,7 @@ class Ladder(NamedTuple):
 
 def search_scale(
     group: Fixed, limits: Range, spans: Sequence[Span], bits: int, *, about_mean: bool
-) -> Found:
+) -> SpanScale:
     """The least-squares scale for the best codes of a ladder for each span, and of those around it.
 
     `limits` are the least and the greatest value of the group.
@@ -126,7 +126,7 @@ def search_scale(
     factors = [step + (1 / step - step) * (j / (ZOOM + 1)) for j in range(1, ZOOM + 1)]
     zoom = np.array(factors, np.float32)
     better, _, second = _best(group, times[best] * zoom, [spans[span]] * ZOOM, shift, bits)
-    return Found(span, group.ratio * (second if better > gain else first))
+    return SpanScale(span, group.ratio * (second if better > gain else first))
 
 
 def _stride(spans: int, bits: int) -> int:

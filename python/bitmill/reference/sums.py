@@ -10,6 +10,8 @@ import numpy as np
 from bitmill._dtypes import Array
 
 LANES = 8
+LEAST_SPREAD = 1e-12
+"""Of n·Σq² − (Σq)², as a share of n·Σq²: what is less comes of rounding, and all codes are one."""
 
 
 class Values(NamedTuple):
@@ -27,6 +29,16 @@ class Values(NamedTuple):
         return cls(values, weights, weights * values)
 
 
+def telling(importance: Array | None, x: Array, *, offset: bool) -> Array | None:
+    """The weights of a group; None if no error counts by them: all are 0, or all w·x.
+
+    With an offset values of 0 may have an error, without one they have none.
+    """
+    if importance is None:
+        return None
+    return importance if (importance if offset else importance * x).any() else None
+
+
 class CodeSums(NamedTuple):
     """Σwxq, Σwq² and Σwq, one for each set of codes q."""
 
@@ -35,14 +47,18 @@ class CodeSums(NamedTuple):
     q: Array
 
 
-def in_lanes(terms: Array) -> Array:
-    """The sum along the last axis: element i is added to lane i mod 8, then 4+4, 2+2, 1+1."""
-    steps = -(-terms.shape[-1] // LANES)
-    padded = np.zeros((*terms.shape[:-1], steps * LANES))
+def in_lanes(terms: Array, count: int = LANES) -> Array:
+    """The sum along the last axis: element i is added to lane i mod 8, then 4+4, 2+2, 1+1.
+
+    Or, in the same way, of another `count` of lanes that is a power of two.
+    """
+    steps = max(1, -(-terms.shape[-1] // count))
+    padded = np.zeros((*terms.shape[:-1], steps * count))
     padded[..., : terms.shape[-1]] = terms
-    lanes = padded.reshape(*terms.shape[:-1], steps, LANES)
+    lanes = padded.reshape(*terms.shape[:-1], steps, count)
     lanes = np.add.accumulate(lanes, axis=-2)[..., -1, :]
-    for half in (4, 2, 1):
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
         lanes = lanes[..., :half] + lanes[..., half:]
     return lanes[..., 0]
 

@@ -29,16 +29,16 @@ class Span(NamedTuple):
     hi: int
 
 
-class Found(NamedTuple):
+class SpanScale(NamedTuple):
     """A scale for one of the spans."""
 
     span: int
     scale: float
 
 
-def exact_scale(group: Values, spans: Sequence[Span]) -> Found:
+def exact_scale(group: Values, spans: Sequence[Span]) -> SpanScale:
     """The best scale for the best of `spans`; of equal ones the first span and larger scale."""
-    best, found = 0.0, Found(0, 1.0)
+    best, found = 0.0, SpanScale(0, 1.0)
     for index, (lo, hi) in enumerate(spans):
         for u in _breakpoints(group.x, lo, hi):
             sums = code_sums(group, codes(group.x, u, lo, hi))
@@ -46,7 +46,7 @@ def exact_scale(group: Values, spans: Sequence[Span]) -> Found:
                 gain = np.where(sums.qq > 0, sums.xq * sums.xq / sums.qq, 0)
             top = int(gain.argmax())
             if gain[top] > best:
-                best, found = gain[top], Found(index, sums.xq[top] / sums.qq[top])
+                best, found = gain[top], SpanScale(index, sums.xq[top] / sums.qq[top])
     return found
 
 

@@ -13,7 +13,7 @@ from bitmill._dtypes import Array, dtype
 from bitmill._results import TwoLevelParams
 from bitmill.reference.convert import to_float32
 from bitmill.reference.stored import smallest, stored
-from bitmill.reference.sums import Values, error
+from bitmill.reference.sums import Values, error, telling
 from bitmill.reference.sums import codes as nearest
 
 NEAR = (0, -1, 1)
@@ -88,7 +88,8 @@ def two_level_params(
             weights = None if importance is None else importance[row % len(importance), span]
             z = 0 if zero_point is None else int(zero_point[row, g])
             m = 0.0 if offset is None else float(offset[row, g])
-            group, range_ = _values(values[row, span], weights), (qmin - z, qmax - z)
+            weights = telling(weights, values[row, span], offset=offset is not None)
+            group, range_ = Values.of(values[row, span], weights), (qmin - z, qmax - z)
             code, offset_code = _best(group, float(scale[row, g]), m, step, offset_step, range_)
             made.scale[row, g] = code
             if made.offset is not None:
@@ -123,12 +124,6 @@ def _step(values: Array, top: int, scales: str) -> tuple[Step, bool]:
     if value == 0:
         return Step(float(np.copysign(smallest(scales), most)), top), True
     return Step(value, top), False
-
-
-def _values(x: Array, weights: Array | None) -> Values:
-    if weights is not None and not weights.any():
-        weights = None
-    return Values.of(x, weights)
 
 
 def _best(

@@ -3,6 +3,20 @@
 
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
+from bitmill.schemes.floats import Float
 from bitmill.schemes.scales import Scales
+from bitmill.schemes.tables import FP4, IQ4_NL, NF4, Table
 
-__all__ = ["Affine", "Encoded", "Field", "Scales", "Scheme", "from_dict"]
+__all__ = [
+    "FP4",
+    "IQ4_NL",
+    "NF4",
+    "Affine",
+    "Encoded",
+    "Field",
+    "Float",
+    "Scales",
+    "Scheme",
+    "Table",
+    "from_dict",
+]

@@ -109,6 +109,11 @@ class Affine:
         return Grid(*self.code_range, rule, scales)
 
     @property
+    def scale_name(self) -> str:
+        """What an error calls the scales."""
+        return f"{self.bits}-bit scale{' or offset' if self.offset else ''}"
+
+    @property
     def packed_bits(self) -> int | None:
         """Width of the fields in packed words; None at 8 and 16 bits, which are not packed."""
         return self.bits if self.bits < 8 else None
@@ -354,7 +359,8 @@ class Affine:
         if self.offset and seen is not None:
             scale = _divisor(seen, scale)
         if isinstance(self.scales, Scales):
-            scale = np.where(scale == 0, np.float32(np.inf), scale)
+            zero = scale.view(np.int32) << 1 == 0  # the caller may have set DAZ
+            scale = np.where(zero, np.float32(np.inf), scale)
         return scale
 
     def _check_importance(self) -> None:
@@ -413,14 +419,9 @@ class Affine:
         equal = lo == hi if self.offset else (lo | hi) == 0
         scale = np.where(equal, np.float32(0), params[0])
         spread = each_param(view.spread, (scale, *params[1:]))
-        arrays, made = self.scales.store(
+        arrays = self.scales.store(
             x.reshape(view.matrix), spread, importance, self.grid, self.group_size, num_threads
         )
-        if made.overflowed:
-            raise ValueError(
-                f"x: a scale or offset of a super-block overflows {self.scales.dtype}: "
-                "use Scales('bfloat16') or scale x"
-            )
         if params[1] is not None:
             arrays["zero_point"] = params[1]
         fields = {field.name: field.shape for field in self.layout(x.shape)}

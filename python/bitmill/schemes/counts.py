@@ -8,7 +8,7 @@ from operator import itemgetter
 import numpy as np
 
 from bitmill import kernels
-from bitmill._dtypes import Array
+from bitmill._dtypes import Array, name_of
 from bitmill._results import Params, Range, each_param
 from bitmill._sizes import zero_point_dtype
 from bitmill.grid import CodeRange, Grid, View
@@ -24,9 +24,12 @@ def is_plain(scale: Array, grid: Grid) -> bool:
     that its dtype holds to 2^-9 of its value, as bfloat16 holds all but subnormal ones, divides no
     value of its group to more than qmax + 1/2, for a qmax of up to 127.
     """
-    if grid.rule != "absmax" or grid.qmax > 127:
-        return False
-    least, one = (scale.dtype.type(value) for value in (_LEAST_NORMAL[grid.scales], 1))
+    return grid.rule == "absmax" and grid.qmax <= 127 and are_usual(scale)
+
+
+def are_usual(scale: Array) -> bool:
+    """Whether no scale is 1, as those of zeros are, or has fewer digits than its dtype allows."""
+    least, one = (scale.dtype.type(value) for value in (_LEAST_NORMAL[name_of(scale.dtype)], 1))
     return bool((scale >= least).all() and (scale != one).all())
 
 

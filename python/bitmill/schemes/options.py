@@ -32,12 +32,8 @@ def check_options(scheme: Affine) -> None:
     _check.choice(scheme.scale_rule, "scale_rule", ("absmax", "full_range", "signed_max"))
     settle("scales", scales_of(scheme.scales))
     if isinstance(scheme.scales, Scales):
-        _check_super_block(scheme.scales, scheme.group_size)
-    if scheme.group_size is not None and scheme.axis != "row":
-        raise ValueError(
-            f"group_size={scheme.group_size} and axis={scheme.axis!r} exclude each other: "
-            "groups run along rows (leave out axis)"
-        )
+        scheme.scales.check(scheme.group_size)
+    check_groups(scheme.group_size, scheme.axis)
     if scheme.scale_rule == "signed_max" and scheme.narrow_range:
         raise ValueError(
             "scale_rule='signed_max' and narrow_range=True exclude each other: the rule is for the "
@@ -51,12 +47,12 @@ def check_options(scheme: Affine) -> None:
         raise ValueError("offset=True goes with symmetric=False")
 
 
-def _check_super_block(scales: Scales, group_size: int | None) -> None:
-    if group_size is None:
-        raise ValueError(f"scales={scales!r} goes with groups: group_size=32")
-    if scales.super_block % group_size:
+def check_groups(group_size: int | None, axis: Axis) -> None:
+    """Raise for groups along anything but rows."""
+    if group_size is not None and axis != "row":
         raise ValueError(
-            f"super_block={scales.super_block} is not a multiple of group_size={group_size}"
+            f"group_size={group_size} and axis={axis!r} exclude each other: "
+            "groups run along rows (leave out axis)"
         )
 
 

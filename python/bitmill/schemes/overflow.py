@@ -3,15 +3,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from bitmill import kernels
-from bitmill._results import Range
+from bitmill._results import Grid, Range
 
-if TYPE_CHECKING:
-    from bitmill.schemes.affine import Affine
+
+class Scaled(Protocol):
+    """A scheme that makes scales of ranges."""
+
+    @property
+    def grid(self) -> Grid:
+        """The rule, and what stores scales."""
+
+    @property
+    def scale_name(self) -> str:
+        """What an error calls them: "4-bit scale or offset"."""
 
 
 class ScaleOverflowError(ValueError):
@@ -32,7 +41,7 @@ class ScaleOverflowError(ValueError):
         return ScaleOverflowError(tuple(i + start for i, start in pairs), self.what)
 
 
-def overflow_error(scheme: Affine, seen: Range) -> ScaleOverflowError:
+def overflow_error(scheme: Scaled, seen: Range) -> ScaleOverflowError:
     """The error for the first group, by the ranges of all, whose scale or offset overflows."""
     lo, hi = (r.reshape(1, -1) for r in seen)
 
@@ -54,7 +63,6 @@ def overflow_error(scheme: Affine, seen: Range) -> ScaleOverflowError:
     return ScaleOverflowError(
         index,
         f"spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose "
-        f"{scheme.bits}-bit scale{' or offset' if scheme.offset else ''} overflows "
-        f"{scheme.grid.scales}: "
+        f"{scheme.scale_name} overflows {scheme.grid.scales}: "
         + (f"use scales={' or '.join(wider)}" if wider else "scale or clip x"),
     )

@@ -19,7 +19,7 @@ from bitmill.schemes.base import Field
 
 @dataclass(frozen=True)
 class Scales:
-    """Two-level scales, for `bm.Affine(scales=…)` with groups.
+    """Two-level scales, for `bm.Affine(scales=…)` and schemes of tables, with groups.
 
     scale = super_scale·code, and with `offset=True` offset = super_offset·code: the groups of
     `super_block` weights along a row (the last ones of a row may be fewer) share one super_scale
@@ -75,7 +75,7 @@ class Scales:
         """The arrays for groups in the shape `params`; codes fill whole bytes for every row."""
         *rows, groups = params
         codes = (*rows, _bytes(groups, self.bits))
-        steps = (*rows, -(-groups // self._groups(group_size)))
+        steps = (*rows, -(-groups // self.groups(group_size)))
         names = ("scale", "offset") if offset else ("scale",)
         return [
             field
@@ -94,19 +94,28 @@ class Scales:
         grid: Grid,
         group_size: int,
         num_threads: int | None,
-    ) -> tuple[dict[str, Array], TwoLevelParams]:
+    ) -> dict[str, Array]:
         """The arrays for a matrix `x` [R, C] whose groups have these parameters, float32."""
         scale, zero_point, offset = params
         made = kernels.two_level_params(
             x, scale, zero_point, offset, importance,
             qmin=grid.qmin, qmax=grid.qmax, bits=self.bits, signed=grid.rule == "signed_max",
-            super_groups=self._groups(group_size), scales=self.dtype, group_size=group_size,
+            super_groups=self.groups(group_size), scales=self.dtype, group_size=group_size,
             num_threads=num_threads,
         )  # fmt: skip
+        return self.packed(made)
+
+    def packed(self, made: TwoLevelParams) -> dict[str, Array]:
+        """The arrays of `fields` for these codes and steps; ValueError for steps that overflow."""
+        if made.overflowed:
+            raise ValueError(
+                f"x: a scale or offset of a super-block overflows {self.dtype}: "
+                "use Scales('bfloat16') or scale x"
+            )
         arrays = {"scale": _pack(made.scale, self.bits), "super_scale": made.super_scale}
         if made.offset is not None and made.super_offset is not None:
             arrays |= {"offset": _pack(made.offset, self.bits), "super_offset": made.super_offset}
-        return arrays, made
+        return arrays
 
     def read(
         self, arrays: Mapping[str, Array], params: tuple[int, ...], group_size: int, *, signed: bool
@@ -115,7 +124,7 @@ class Scales:
 
         def values(name: str, *, signed: bool) -> Array:
             codes = _unpack(arrays[name], self.bits, params[-1], signed=signed)
-            steps = np.repeat(arrays[f"super_{name}"], self._groups(group_size), axis=-1)
+            steps = np.repeat(arrays[f"super_{name}"], self.groups(group_size), axis=-1)
             return kernels.affine_decode(
                 rows_of(codes), _float32(rows_of(steps[..., : params[-1]])), group_size=1
             ).reshape(params)
@@ -123,8 +132,18 @@ class Scales:
         offset = values("offset", signed=False) if "offset" in arrays else None
         return values("scale", signed=signed), offset
 
-    def _groups(self, group_size: int) -> int:
+    def groups(self, group_size: int) -> int:
+        """How many share a step."""
         return self.super_block // group_size
+
+    def check(self, group_size: int | None) -> None:
+        """Raise ValueError unless whole groups of this size make a super-block."""
+        if group_size is None:
+            raise ValueError(f"scales={self!r} goes with groups: group_size=32")
+        if self.super_block % group_size:
+            raise ValueError(
+                f"super_block={self.super_block} is not a multiple of group_size={group_size}"
+            )
 
 
 def scales_of(given: Any) -> str | Scales:

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// The k-means kernels of one ISA.
+#include "kmeans.hpp"
+#include "assign.hpp"
+#include "fill.hpp"
+#include "totals.hpp"
+
+namespace bitmill::BITMILL_ISA {
+const KmeansTable kmeans_table = {
+#define KMEANS BITMILL_FILL
+#include "../kernels.def"
+};
+} // namespace bitmill::BITMILL_ISA
