@@ -45,12 +45,15 @@ struct Block {
 // 32-bit words that a row of so many codes takes.
 BITMILL_SHARED int64_t words_of(int64_t codes, int bits) { return (codes * bits + 31) / 32; }
 
+struct PackTable;
+
 // The integer grid and what is stored beside it.
 struct Quantizer {
   int32_t qmin, qmax;
   Rule rule;
-  Float scales; // dtype of scale and offset
-  int32_t bits; // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+  Float scales;          // dtype of scale and offset
+  int32_t bits;          // packed width; 0: unpacked, one byte per code up to 256 codes, else two
+  const PackTable* pack; // of the same ISA
 
   BITMILL_SHARED bool wide() const { return qmax - qmin > 255; }     // two bytes per code
   BITMILL_SHARED bool wide_zero_point() const { return qmax > 255; } // two bytes per zero-point
@@ -169,7 +172,7 @@ struct Clusters {
   double* cost;
   int64_t* zero;
 };
-constexpr int64_t kFewClusters = 8;
+constexpr int64_t kFewClusters = 4;
 // Whether so many clusters of so many points are found by divide and conquer, or by a penalty. The first takes
 // time and memory for every cluster, 16 bits a point.
 BITMILL_SHARED bool divides_clusters(int64_t points, int64_t k) {
@@ -227,6 +230,7 @@ struct ColumnsTable {
 };
 struct PackTable {
 #define PACK BITMILL_MEMBER
+#define PACKING BITMILL_MEMBER
 #include "kernels.def"
 };
 struct ConvertTable {

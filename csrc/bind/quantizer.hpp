@@ -15,7 +15,7 @@ inline Quantizer quantizer_of(const py::tuple& t) {
           mistake);
   require(v[2] >= kAbsmax && v[2] <= kOffset && v[3] >= kF32 && v[3] <= kBF16, mistake);
   require(v[4] >= 0 && v[4] <= 8, mistake);
-  return {(int32_t)v[0], (int32_t)v[1], (Rule)v[2], (Float)v[3], (int32_t)v[4]};
+  return {(int32_t)v[0], (int32_t)v[1], (Rule)v[2], (Float)v[3], (int32_t)v[4], kernels().pack};
 }
 
 inline int64_t zero_point_size(const Quantizer& q) { return q.wide_zero_point() ? 2 : 1; }

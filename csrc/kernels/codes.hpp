@@ -4,10 +4,12 @@
 #pragma once
 #include "lines.hpp"
 #include "look.hpp"
-#include "pack.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
+
+using PackRow = void (*)(const uint8_t* codes, int64_t count, void* lines);
+using UnpackRow = void (*)(const uint32_t* words, int64_t count, uint8_t* codes);
 
 // Codes of one byte, as they are or on their way into words: one class for both, so that whoever makes
 // codes is compiled once.
@@ -16,12 +18,10 @@ class ByteCodes {
   using Code = uint8_t;
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
-      : ByteCodes(q.bits ? pack_run_of(q.bits) : nullptr, codes, streams) {}
+      : ByteCodes(q.bits ? q.pack->pack_row[q.bits] : nullptr, codes, streams) {}
   // `pack` is null for codes as they are.
-  BITMILL_INLINE ByteCodes(PackRun pack, void* codes, bool streams)
-      : lines_(codes, streams), pack_(pack) {
-    packer_.ahead = 0, packer_.bias = 0; // what is taken are fields already
-  }
+  BITMILL_INLINE ByteCodes(PackRow pack, void* codes, bool streams)
+      : lines_(codes, streams), pack_(pack) {}
   // Where the next codes go, at most kChunk; give() says how many there were.
   BITMILL_INLINE uint8_t* room() { return pack_ ? buffer_ + held_ : (uint8_t*)lines_.room(); }
   BITMILL_INLINE void give(int64_t n) {
@@ -44,11 +44,10 @@ class ByteCodes {
   BITMILL_INLINE void finish() { lines_.finish(); }
 
  private:
-  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, lines_, packer_); }
+  BITMILL_INLINE void pack(int64_t n) { pack_(buffer_, n, &lines_); }
 
   Lines lines_;
-  PackRun pack_;
-  Packer packer_;
+  PackRow pack_;
   int64_t held_ = 0; // codes that fill no 64 yet
   alignas(64) uint8_t buffer_[kChunk + 128];
 };
@@ -89,9 +88,9 @@ template <class Code> class GivenCodes {
 class GivenBytes {
  public:
   BITMILL_INLINE GivenBytes(const Quantizer& q, const void* codes, int64_t cols)
-      : GivenBytes(q.bits ? unpack_run_of(q.bits) : nullptr, q.bits, codes, cols) {}
+      : GivenBytes(q.bits ? q.pack->unpack_row[q.bits] : nullptr, q.bits, codes, cols) {}
   // `unpack` is null for codes as they are.
-  BITMILL_INLINE GivenBytes(UnpackRun unpack, int bits, const void* codes, int64_t cols)
+  BITMILL_INLINE GivenBytes(UnpackRow unpack, int bits, const void* codes, int64_t cols)
       : given_(codes), words_((const uint32_t*)codes), unpack_(unpack), bits_(bits), cols_(cols) {}
   BITMILL_INLINE void start_row() { row_left_ = cols_; }
   BITMILL_INLINE const uint8_t* next(int64_t* n) {
@@ -110,13 +109,13 @@ class GivenBytes {
     held_ = least(row_left_, kChunk);
     row_left_ -= held_;
     at_ = 0;
-    unpack_(words_, held_, buffer_, 0);
+    unpack_(words_, held_, buffer_);
     words_ += words_of(held_, bits_);
   }
 
   GivenCodes<uint8_t> given_;
   const uint32_t* words_;
-  UnpackRun unpack_;
+  UnpackRow unpack_;
   int bits_;
   int64_t cols_, row_left_ = 0, held_ = 0, at_ = 0;
   alignas(64) uint8_t buffer_[kChunk];

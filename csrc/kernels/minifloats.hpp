@@ -5,6 +5,7 @@
 #include "codes.hpp"
 #include "decode.hpp"
 #include "keys.hpp"
+#include "pack.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
@@ -67,17 +68,17 @@ struct FloatDecoder {
 };
 
 // Packers of the widths below 8 bits that there are.
-BITMILL_INLINE PackRun pack_run_of(const Minifloat& f) {
-  return f.bits() == 4 ? pack_run<4> : pack_run<6>;
+BITMILL_INLINE PackRow pack_row_of(const Minifloat& f) {
+  return f.bits() == 4 ? pack_row<4> : pack_row<6>;
 }
-BITMILL_INLINE UnpackRun unpack_run_of(const Minifloat& f) {
-  return f.bits() == 4 ? unpack_run<4> : unpack_run<6>;
+BITMILL_INLINE UnpackRow unpack_row_of(const Minifloat& f) {
+  return f.bits() == 4 ? unpack_row<4> : unpack_row<6>;
 }
 
 void float_encode(const Minifloat* f, const float* x, Block block, const float* scale, bool packed,
                   void* codes) {
   const FloatEncoder encode(*f);
-  ByteCodes out(packed ? pack_run_of(*f) : nullptr, codes, block.streams);
+  ByteCodes out(packed ? pack_row_of(*f) : nullptr, codes, block.streams);
   for (int64_t row = 0; row < block.rows; ++row) {
     f32x16 divisor = splat(1.0f);
     int64_t rest = 0; // of the group
@@ -104,7 +105,7 @@ void float_encode(const Minifloat* f, const float* x, Block block, const float* 
 
 void float_decode(const Minifloat* f, const void* codes, Block block, const float* scale,
                   bool packed, float* out) {
-  GivenBytes given(packed ? unpack_run_of(*f) : nullptr, f->bits(), codes, block.cols);
+  GivenBytes given(packed ? unpack_row_of(*f) : nullptr, f->bits(), codes, block.cols);
   const FloatDecoder decode(*f);
   decode_rows(given, block, out, [&](int64_t group) {
     const f32x16 factor = splat(scale[group]);

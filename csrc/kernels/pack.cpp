@@ -6,6 +6,7 @@
 namespace bitmill::BITMILL_ISA {
 const PackTable pack_table = {
 #define PACK BITMILL_FILL
+#define PACKING BITMILL_FILL
 #include "../kernels.def"
 };
 } // namespace bitmill::BITMILL_ISA

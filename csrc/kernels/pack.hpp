@@ -65,19 +65,15 @@ void unpack_run(const uint32_t* words, int64_t count, uint8_t* codes, uint8_t bi
   memcpy(codes, last, (size_t)count);
 }
 
-using PackRun = void (*)(const uint8_t* codes, int64_t count, Lines& lines, Packer& packer);
-using UnpackRun = void (*)(const uint32_t* words, int64_t count, uint8_t* codes, uint8_t bias);
-
-BITMILL_INLINE PackRun pack_run_of(int bits) {
-  constexpr PackRun table[] = {nullptr,     pack_run<1>, pack_run<2>, pack_run<3>, pack_run<4>,
-                               pack_run<5>, pack_run<6>, pack_run<7>, pack_run<8>};
-  return table[bits];
+// For kernels of other families, whose codes are fields already: they are in cache, and so is what they are
+// made of. The lines are a Lines.
+template <int B> void pack_row(const uint8_t* codes, int64_t count, void* lines) {
+  Packer packer;
+  packer.ahead = 0, packer.bias = 0;
+  pack_run<B>(codes, count, *(Lines*)lines, packer);
 }
-BITMILL_INLINE UnpackRun unpack_run_of(int bits) {
-  constexpr UnpackRun table[] = {nullptr,       unpack_run<1>, unpack_run<2>,
-                                 unpack_run<3>, unpack_run<4>, unpack_run<5>,
-                                 unpack_run<6>, unpack_run<7>, unpack_run<8>};
-  return table[bits];
+template <int B> void unpack_row(const uint32_t* words, int64_t count, uint8_t* codes) {
+  unpack_run<B>(words, count, codes, 0);
 }
 
 // A field of 2^B or more was a code out of range.

@@ -36,7 +36,7 @@ from bitmill.cli.hub import local, source
 from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
-from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerScheme
+from bitmill.formats import LAYER_FORMATS, PRESETS, LayerScheme
 from bitmill.schemes import Affine, Outliers, Scheme
 
 _DEFAULT = "W4A16"
@@ -162,10 +162,15 @@ def _add_scheme(group: Any) -> None:
     )
     add(
         "--activations",
-        choices=INPUT_ACTIVATIONS,
+        choices=("int8",),
         help="with --bits: tell the runtime to quantize the layers' inputs, per token",
     )
-    add("--format", choices=LAYER_FORMATS, help="how codes are stored (default: by the scheme)")
+    add(
+        "--format",
+        choices=LAYER_FORMATS,
+        metavar="NAME",
+        help=f"how codes are stored: {', '.join(LAYER_FORMATS)} (default: by the scheme)",
+    )
 
 
 def _add_selection(group: Any) -> None:
