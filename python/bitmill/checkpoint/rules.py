@@ -104,10 +104,10 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
     """Rules from a TOML file: a table `rules` of patterns, first match wins, and a list `ignore`.
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
-    `bitmill.Affine`, or `kind` and others of `bitmill.Float`; `input_activations` and `format` of a
-    `LayerScheme` may be among them, and `outliers`, the fraction of `bitmill.Outliers`. As on the
-    command line, groups of integers are of 128 but at 8 bits; `group_size = "none"` is a scale per
-    row.
+    `bitmill.Affine`, or `kind` and others of `bitmill.Float`; among them may be `input_activations`
+    and `format` of a `LayerScheme`, and `outliers`, the fraction of `bitmill.Outliers`. As on the
+    command line, groups of integers are of 128 but at 8 bits; with `group_size = "none"` there is
+    a scale per row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
