@@ -16,7 +16,17 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Scales, Table
+from bitmill.schemes import (
+    FP4,
+    IQ4_NL,
+    NF4,
+    Affine,
+    Float,
+    KMeans,
+    LearnedTable,
+    Scales,
+    Table,
+)
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -38,6 +48,8 @@ __all__ = [
     "CheckpointError",
     "Codebook",
     "Float",
+    "KMeans",
+    "LearnedTable",
     "Metrics",
     "QParams",
     "QTensor",

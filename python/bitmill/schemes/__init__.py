@@ -4,6 +4,8 @@
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Encoded, Field, Scheme, from_dict
 from bitmill.schemes.floats import Float
+from bitmill.schemes.kmeans import KMeans
+from bitmill.schemes.learned import LearnedTable
 from bitmill.schemes.scales import Scales
 from bitmill.schemes.tables import FP4, IQ4_NL, NF4, Table
 
@@ -15,6 +17,8 @@ __all__ = [
     "Encoded",
     "Field",
     "Float",
+    "KMeans",
+    "LearnedTable",
     "Scales",
     "Scheme",
     "Table",

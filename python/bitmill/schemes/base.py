@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bitmill._dtypes import Array
-from bitmill._results import Params
 
 
 class Field(NamedTuple):
@@ -35,6 +34,10 @@ class Encoded(NamedTuple):
 
     arrays: dict[str, Array]
     health: dict[str, int]
+
+
+Held = tuple[Array | None, Array | None, Array | None]
+"""Scale, zero_point, offset of a tensor; codebooks have none of them."""
 
 
 class Scheme(Protocol):
@@ -85,8 +88,11 @@ class Scheme(Protocol):
     ) -> Array:
         """The values, rounded once to `dtype_name`."""
 
-    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
-        """Scale, and zero-point or offset where there is one, in real units per code."""
+    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Held:
+        """Scale, zero-point and offset, those that there are.
+
+        Scales are in real units per code; those of a table, per unit of its values.
+        """
 
     def codes(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """The integer codes, unpacked."""
