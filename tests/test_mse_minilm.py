@@ -67,3 +67,29 @@ def test_floats_keep(matrices, kind, rule, sqnr_db):
     scheme = bm.Float(kind, rule=rule)
     kept = [bm.metrics(w, bm.quantize(w, scheme)).sqnr_db for w in matrices]
     assert np.average(kept, weights=[w.size for w in matrices]) == pytest.approx(sqnr_db, abs=0.01)
+
+
+FLOAT16, SIX_BITS = {"scales": "float16"}, {"scales": bm.Scales("float16", bits=6, super_block=384)}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sqnr_db", "bits_per_weight"),
+    [
+        (bm.NF4(clip="mse", scale_rule="signed_max", **FLOAT16), 21.35, 4.25),
+        (bm.LearnedTable(4, 32, **FLOAT16), 22.45, 4.51),
+        (bm.LearnedTable(4, 64, **FLOAT16), 21.50, 4.26),
+        (bm.IQ4_NL(16, clip="mse", **SIX_BITS), 23.60, 4.42),
+        (bm.KMeans(4), 18.36, 4.01), (bm.KMeans(4, "row", values="float16"), 20.80, 4.51),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_tables_keep_at_least(matrices, scheme, sqnr_db, bits_per_weight):
+    made = [bm.quantize(w, scheme) for w in matrices]
+    kept = [bm.metrics(w, q).sqnr_db for w, q in zip(matrices, made, strict=True)]
+    assert np.average(kept, weights=[w.size for w in matrices]) >= sqnr_db
+    assert 8 * sum(q.nbytes for q in made) / sum(w.size for w in matrices) <= bits_per_weight
+
+
+def test_nf4_keeps_what_it_keeps_elsewhere(matrices):
+    kept = [bm.metrics(w, bm.quantize(w, bm.NF4(**FLOAT16))).sqnr_db for w in matrices]
+    assert abs(np.average(kept, weights=[w.size for w in matrices]) - 20.50) <= 0.03

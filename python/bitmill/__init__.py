@@ -17,7 +17,18 @@ from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import dequantize, fake_quantize, quantize
-from bitmill.schemes import FP4, IQ4_NL, NF4, Affine, Float, Outliers, Scales, Table
+from bitmill.schemes import (
+    FP4,
+    IQ4_NL,
+    NF4,
+    Affine,
+    Float,
+    KMeans,
+    LearnedTable,
+    Outliers,
+    Scales,
+    Table,
+)
 
 if _CHECKING:
     from bitmill.checkpoint import (
@@ -44,6 +55,8 @@ __all__ = [
     "CheckpointError",
     "Codebook",
     "Float",
+    "KMeans",
+    "LearnedTable",
     "Metrics",
     "Outliers",
     "QParams",

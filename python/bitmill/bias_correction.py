@@ -60,7 +60,7 @@ def correct_bias(x: Any, q: QTensor, *, moments: str = "paper") -> QTensor:
     channels = view(q.shape, scheme.axis, None)
     mean, own_mean = means(values, channels), means(restored, channels)
     gain = _gain(mean_square(values, channels, mean), mean_square(restored, channels, own_mean))
-    arrays = {"scale": gain * q.scale.astype(np.float64)}
+    arrays = {"scale": gain * scheme.params(q.arrays, q.shape)[0].astype(np.float64)}
     if q.offset is not None:
         offset = q.offset.astype(np.float64)
         if moments == "paper":

@@ -54,8 +54,11 @@ class QTensor:
         return self.arrays["packed" if "packed" in self.arrays else "codes"]
 
     @property
-    def scale(self) -> Array:
-        """Real units per code, in the dtype they are stored in."""
+    def scale(self) -> Array | None:
+        """Real units per code, or per unit of a table's values; None where the scheme has none.
+
+        In the dtype they are stored in; float32 where codes stand for them.
+        """
         return self.scheme.params(self.arrays, self.shape)[0]
 
     @property

@@ -276,12 +276,11 @@ def _values(x: Array) -> dict[str, Any]:
 def _quantized_values(q: QTensor) -> dict[str, Any]:
     """Statistics of a quantized weight: its codes, its scales, the values it stands for."""
     values, counts = np.unique(q.codes, return_counts=True)
-    scales = {"dtype": q.scale.dtype.name, "shape": list(q.scale.shape)}
-    found = {
-        "scheme": q.scheme.to_dict(),
-        "scales": scales | _values(q.scale),
-        "levels_used": len(values),
-    }
+    found: dict[str, Any] = {"scheme": q.scheme.to_dict()}
+    if (scale := q.scale) is not None:
+        shape = {"dtype": scale.dtype.name, "shape": list(scale.shape)}
+        found["scales"] = shape | _values(scale)
+    found["levels_used"] = len(values)
     if len(values) <= _MOST_CODES:
         found["codes"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
     return found | _values(q.dequantize())

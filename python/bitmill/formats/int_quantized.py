@@ -69,7 +69,7 @@ def encode(q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]
     shape = _scale(scheme, q.shape).shape
     arrays = {
         "weight": _signed(q.codes, scheme.bits),
-        "weight_scale": q.scale.reshape(shape),
+        "weight_scale": q.arrays["scale"].reshape(shape),
     }
     if q.zero_point is not None:
         arrays["weight_zero_point"] = _signed(q.zero_point, scheme.bits).reshape(shape)

@@ -92,7 +92,7 @@ def encode(q: QTensor, shape: tuple[int, ...] | None = None) -> dict[str, Array]
     words = q.packed if bits < 8 else pack(q.codes, bits)
     arrays = {
         "weight_packed": words.view(np.int32),
-        "weight_scale": q.scale,
+        "weight_scale": q.arrays["scale"],
         "weight_shape": np.array(shape or q.shape, np.int64),
     }
     if q.zero_point is not None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bitmill._dtypes import Array, dtype
-from bitmill._results import Params
 
 
 class Field(NamedTuple):
@@ -47,6 +46,10 @@ class Encoded(NamedTuple):
     health: dict[str, int]
     scheme: Scheme | None = None
     """The scheme that has the layout of these arrays, where data decide it and it is another."""
+
+
+Held = tuple[Array | None, Array | None, Array | None]
+"""Scale, zero_point, offset of a tensor; codebooks have none of them."""
 
 
 class Scheme(Protocol):
@@ -97,8 +100,11 @@ class Scheme(Protocol):
     ) -> Array:
         """The values, rounded once to `dtype_name`."""
 
-    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
-        """Scale, and zero-point or offset where there is one, in real units per code."""
+    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Held:
+        """Scale, zero-point and offset, those that there are.
+
+        Scales are in real units per code; those of a table, per unit of its values.
+        """
 
     def codes(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """The integer codes, unpacked."""

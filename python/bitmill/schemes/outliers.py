@@ -14,10 +14,9 @@ import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array, dtype
-from bitmill._results import Params
 from bitmill.grid import rows_of
 from bitmill.schemes import outlier_threshold
-from bitmill.schemes.base import Cut, Encoded, Field, Scheme, register, total
+from bitmill.schemes.base import Cut, Encoded, Field, Held, Scheme, register, total
 from bitmill.schemes.outlier_loss import by_loss
 from bitmill.schemes.outlier_options import check_options
 from bitmill.schemes.outlier_ranks import largest
@@ -228,7 +227,7 @@ class Outliers:
         room = self._room(shape)
         return room.places(room.read(arrays[STEPS], arrays[VALUES].shape[-1]))
 
-    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Params:
+    def params(self, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> Held:
         """Scale, and zero-point or offset where there is one, of the rest."""
         return self.inner.params(arrays, shape)
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, MISSING, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from bitmill import _check, kernels, layouts
+from bitmill import _check, kernels
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill._results import Params, Range
-from bitmill._sizes import word_count
 from bitmill.clip import finite_ranges, merge, ranges
 from bitmill.grid import View, rows_of
 from bitmill.grid import view as view_of
 from bitmill.schemes import counts, dynamic_map
 from bitmill.schemes.base import Cut, Encoded, Field
+from bitmill.schemes.coded import Coded
 from bitmill.schemes.overflow import ScaleOverflowError
 from bitmill.schemes.scales import Scales, scales_of
 from bitmill.schemes.table_search import Groups, best_scales, two_level_scales
 
 CLIPS, RULES = ("minmax", "mse"), ("absmax", "signed_max")
-_DOUBLE = {"nested_scale": "float32", "nested_offset": "float32"}
 
 S = TypeVar("S", bound="TableScheme")
 
@@ -39,7 +38,7 @@ class _Fitted(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class TableScheme:
+class TableScheme(Coded):
     """x̂ = values[code]·scale: the options and the work that schemes of tables share.
 
     A subclass gives the table, or says how to make it of the weights; and a group size.
@@ -52,7 +51,6 @@ class TableScheme:
     double_quantization: bool = False
 
     positional: ClassVar[tuple[str, ...]] = ("group_size",)
-    """Options that are given without their names, in order."""
     if TYPE_CHECKING:
 
         @property
@@ -95,7 +93,7 @@ class TableScheme:
         raise NotImplementedError
 
     @property
-    def bits(self) -> int:
+    def code_bits(self) -> int:
         """Width of a code."""
         return max(1, (self.size - 1).bit_length())
 
@@ -107,10 +105,7 @@ class TableScheme:
         """The arrays that a tensor of this shape takes: the one source of sizes."""
         shape = tuple(map(index, shape))
         groups = self.view(shape).params
-        if self.bits < 8:
-            made = [Field("packed", "uint32", (*shape[:-1], word_count(shape[-1], self.bits)))]
-        else:
-            made = [Field("codes", "uint8", shape)]
+        made = [self.code_field(shape)]
         if isinstance(self.scales, Scales):
             assert self.group_size is not None
             return made + self.scales.fields(groups, self.group_size, offset=False)
@@ -147,29 +142,6 @@ class TableScheme:
         cut = f"g{self.group_size}" if self.group_size else "row"
         two_level = f" s{self.scales.bits}" if isinstance(self.scales, Scales) else ""
         return f"{self.name} {cut}{two_level}{' dq' if self.double_quantization else ''}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options that differ from the defaults, under the scheme's name."""
-        given: dict[str, Any] = {"scheme": type(self).__name__}
-        for name, value in self._given().items():
-            if isinstance(value, Scales):
-                value = value.to_dict()
-            given[name] = list(value) if isinstance(value, tuple) else value
-        return given
-
-    def __repr__(self) -> str:
-        options = [f"{name}={value!r}" for name, value in self._given().items()]
-        return f"{type(self).__name__}({', '.join(options)})"
-
-    def _given(self) -> dict[str, Any]:
-        """The options that differ from the defaults; those without one always."""
-        ordered = sorted(fields(self), key=lambda f: f.name not in self.positional)
-        values = {f.name: (getattr(self, f.name), f.default) for f in ordered}
-        return {
-            name: value
-            for name, (value, default) in values.items()
-            if default is MISSING or value != default
-        }
 
     # What the scheme does
 
@@ -222,7 +194,7 @@ class TableScheme:
         storage = self.scales if isinstance(self.scales, str) else "float32"
         made = kernels.table_quantize(
             matrix, values, rule=self.scale_rule, scales=storage, group_size=self.group_size,
-            bits=self._packed_bits, num_threads=num_threads,
+            bits=self.packed_bits, num_threads=num_threads,
         )  # fmt: skip
         if made.nonfinite:
             raise _check.nonfinite_error(x)
@@ -230,19 +202,22 @@ class TableScheme:
             raise self._overflow_error(ranges(x, view, num_threads=num_threads), values)
         health = {"underflowed": made.underflowed} if made.underflowed else {}
         fitted, codes = _Fitted(made.scale, {"scale": made.scale}, health), made.codes
-        if not self._is_plain and x.size:
+        if x.size == 0:
+            named = {f.name: np.zeros(f.shape, dtype(f.dtype)) for f in self.layout(x.shape)}
+            return Encoded(named | table, {})
+        if not self._is_plain:
             if importance is not None:
                 importance = importance.reshape(-1, view.matrix[1])
             groups = Groups(matrix, importance, values, self.group_size, num_threads)
             fitted = self._fit(groups, fitted)
         if fitted.scale is not made.scale:
             codes = kernels.table_encode(
-                matrix, values, fitted.scale, group_size=self.group_size, bits=self._packed_bits,
+                matrix, values, fitted.scale, group_size=self.group_size, bits=self.packed_bits,
                 num_threads=num_threads,
             )  # fmt: skip
-        arrays = fitted.arrays | table | {"packed" if self._packed_bits else "codes": codes}
-        named = {field.name: field.shape for field in self.layout(x.shape)}
-        return Encoded({n: arrays[n].reshape(shape) for n, shape in named.items()}, fitted.health)
+        arrays = fitted.arrays | table | {self.code_field(x.shape).name: codes}
+        held = {f.name: arrays[f.name].reshape(f.shape) for f in self.layout(x.shape)}
+        return Encoded(held, fitted.health)
 
     def _fit(self, groups: Groups, base: _Fitted) -> _Fitted:
         """The scales that the options ask for, where the rule gives `base`."""
@@ -282,12 +257,11 @@ class TableScheme:
         """The values, rounded once to `dtype_name`."""
         view = self.view(shape)
         out = _check.output(out, shape, dtype(dtype_name), *arrays.values())
-        words = {} if self._packed_bits is None else {"bits": self.bits, "length": shape[-1]}
         scale = self.params(arrays, shape)[0].reshape(view.matrix[0], view.params[-1])
         kernels.table_decode(
-            rows_of(arrays["packed" if words else "codes"]), self.table_of(arrays), scale,
+            rows_of(arrays[self.code_field(shape).name]), self.table_of(arrays), scale,
             group_size=self.group_size, dtype_name=dtype_name, out=out.reshape(view.matrix),
-            num_threads=num_threads, **words,
+            num_threads=num_threads, **self.words(shape),
         )  # fmt: skip
         return out
 
@@ -303,20 +277,6 @@ class TableScheme:
         offset = np.float32(arrays["nested_offset"][0])
         return dynamic_map.decode(arrays["scale"], arrays["nested_scale"], offset), None, None
 
-    def codes(
-        self,
-        arrays: Mapping[str, Array],
-        shape: tuple[int, ...],
-        *,
-        num_threads: int | None = None,
-    ) -> Array:
-        """The codes, uint8: those held, or unpacked ones."""
-        if self._packed_bits is None:
-            return arrays["codes"]
-        return layouts.unpack(
-            arrays["packed"], self.bits, shape[-1], signed=False, num_threads=num_threads
-        )
-
     def health(
         self,
         x: Array,
@@ -331,10 +291,6 @@ class TableScheme:
         seen = seen or ranges(x, self.view(x.shape), num_threads=num_threads)
         negative = int(np.count_nonzero(self.params(arrays, x.shape)[0] < 0))
         return {"zero_groups": counts.zero_groups(seen), "negative_scales": negative}
-
-    @property
-    def _packed_bits(self) -> int | None:
-        return self.bits if self.bits < 8 else None
 
     @property
     def _is_plain(self) -> bool:

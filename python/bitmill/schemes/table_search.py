@@ -26,6 +26,28 @@ _KEPT = 3  # scales that are fitted anew
 _SUMS = 1 << 18  # that are held at a time, about
 
 
+class Tried(NamedTuple):
+    """Of scales [R, G, n]: errors, less Σw·x², and the sums that tell of better scales.
+
+    The error is infinite for a scale that is 0 or not finite.
+    """
+
+    error: Array
+    cross: Array
+    square: Array
+
+    def fitted(self, count: int) -> Array:
+        """The best scales for the codes of the `count` scales of least error."""
+        left, found = self.error.copy(), []
+        for _ in range(min(count, left.shape[-1])):
+            at = np.argmin(left, axis=-1)[..., np.newaxis]
+            np.put_along_axis(left, at, np.inf, axis=-1)
+            cross, square = (np.take_along_axis(a, at, axis=-1) for a in self[1:])
+            with np.errstate(all="ignore"):
+                found.append(np.where(square > 0, cross / square, 0))
+        return np.concatenate(found, axis=-1)
+
+
 class Groups(NamedTuple):
     """Rows of groups: a matrix, its importance [1 or R, C], a table, and the size of a group."""
 
@@ -35,20 +57,17 @@ class Groups(NamedTuple):
     group_size: int | None
     num_threads: int | None
 
-    def errors(self, scales: Array) -> tuple[Array, Array]:
-        """For each of the float32 scales [R, G, n] the error, less Σw·x², and the fitted scale.
-
-        The error is infinite for a scale that is 0 or not finite.
-        """
+    def tried(self, scales: Array) -> Tried:
+        """What becomes of each of the float32 scales [R, G, n]."""
         x, w, values, size, threads = self
-        cross, square = kernels.table_sums(
-            x, values, scales, w, group_size=size, num_threads=threads
-        )
+        sums = kernels.table_sums(x, values, scales, w, group_size=size, num_threads=threads)
         s = scales.astype(np.float64)
         with np.errstate(all="ignore"):
-            error, fitted = s * (s * square - 2 * cross), cross / square
-        usable = np.isfinite(error) & (s != 0)
-        return np.where(usable, error, np.inf), np.where(square > 0, fitted, s)
+            error = s * sums.square
+            error -= 2 * sums.cross
+            error *= s
+        error[~np.isfinite(error) | (s == 0)] = np.inf
+        return Tried(error, sums.cross, sums.square)
 
     def parts(self, per_group: int) -> Iterator[tuple[slice, Groups]]:
         """Rows a few at a time, so that so many sums for each group fit a small memory."""
@@ -62,36 +81,40 @@ class Groups(NamedTuple):
             yield rows, self._replace(x=self.x[rows], importance=w)
 
 
-def best_scales(groups: Groups, base: Array, seen: Range, *, signed: bool, scales: str) -> Array:
+def best_scales(
+    groups: Groups,
+    base: Array,
+    seen: Range,
+    *,
+    signed: bool,
+    scales: str,
+    factors: Array = FACTORS,
+) -> Array:
     """Scales [R, G] of least error, as `scales` stores them: `base`, those of the rule, or better.
 
     `seen` are the ranges of the groups. Scales below 0 are tried if `signed`. A group without an
     error to weigh keeps its scale.
     """
     out = base.copy()
-    for rows, part in groups.parts(4 * len(FACTORS)):
+    for rows, part in groups.parts(4 * len(factors)):
         lo, hi = (end[rows].astype(np.float64) for end in seen)
-        out[rows] = _search(part, base[rows], lo, hi, signed=signed, scales=scales)
+        first = [_unclipped(lo, hi, groups.values), -_unclipped(-hi, -lo, groups.values)]
+        tried = [s[..., np.newaxis] * factors for s in first[: 1 + signed]]
+        out[rows] = _search(part, base[rows], np.concatenate(tried, axis=-1), scales)
     return out
 
 
-def _search(
-    groups: Groups, base: Array, lo: Array, hi: Array, *, signed: bool, scales: str
-) -> Array:
-    first = [_unclipped(lo, hi, groups.values), -_unclipped(-hi, -lo, groups.values)]
-    tried = np.concatenate([s[..., np.newaxis] * FACTORS for s in first[: 1 + signed]], axis=-1)
+def _search(groups: Groups, base: Array, first: Array, scales: str) -> Array:
     with np.errstate(over="ignore", under="ignore"):
-        tried = tried.astype(np.float32)
-    error, fitted = groups.errors(tried)
-    best = Best(base, groups.errors(base[..., np.newaxis].astype(np.float32))[0][..., 0])
+        found = groups.tried(first.astype(np.float32))
+    best = Best(base, groups.tried(base[..., np.newaxis].astype(np.float32)).error[..., 0])
     for _ in range(_ROUNDS):
-        few = np.argsort(error, axis=-1, kind="stable")[..., :_KEPT]
-        tried = _stored(np.take_along_axis(fitted, few, axis=-1), scales)
-        error, fitted = groups.errors(tried.astype(np.float32))
-        best = best.or_better(tried, error)
+        tried = _stored(found.fitted(_KEPT), scales)
+        found = groups.tried(tried.astype(np.float32))
+        best = best.or_better(tried, found.error)
     if scales != "float32":
         near = _neighbours(best.scale)
-        best = best.or_better(near, groups.errors(near.astype(np.float32))[0])
+        best = best.or_better(near, groups.tried(near.astype(np.float32)).error)
     return best.scale
 
 
@@ -198,7 +221,7 @@ def _codes(groups: Groups, scale: Array, step: Array, top: int, size: int) -> tu
     codes = np.where(scale[..., np.newaxis] < 0, -near, near)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         tried = (codes * steps[..., np.newaxis]).astype(np.float32)
-    error = groups.errors(tried)[0]
+    error = groups.tried(tried).error
     at = np.argmin(error, axis=-1)[..., np.newaxis]
     code, least = (np.take_along_axis(a, at, axis=-1)[..., 0] for a in (codes, error))
     return np.where(scale == 0, 0, code), np.where(scale == 0, 0, least)
