@@ -172,7 +172,7 @@ struct Clusters {
   double* cost;
   int64_t* zero;
 };
-constexpr int64_t kFewClusters = 8;
+constexpr int64_t kFewClusters = 4;
 // Whether so many clusters of so many points are found by divide and conquer, or by a penalty. The first takes
 // time and memory for every cluster, 16 bits a point.
 BITMILL_SHARED bool divides_clusters(int64_t points, int64_t k) {

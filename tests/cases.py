@@ -216,6 +216,14 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
         yield name, (x, y + y * np.float32(2**-9)), {}
 
 
+def weighed_error(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        y = ref.to_float32(x)
+        w = rng.random((x.shape[0] if i % 2 else 1, x.shape[1]), np.float32) ** 9
+        w[w < 2.0**-40] = 0
+        yield name, (x, y + y * np.float32(2**-9), w), {}
+
+
 def mse_params(rng: np.random.Generator) -> Iterator[Case]:
     """The twin tries everything for an exact optimum: only few codes of short groups there."""
     for i, (name, x) in enumerate(matrices(rng, [n for n in TAILS if n] + [300, 2061])):
@@ -323,10 +331,10 @@ def kmeans_edges(rng: np.random.Generator) -> Iterator[Case]:
     for i in range(180):
         length = int(rng.choice([1, 2, 3, 7, 8, 9, 16, 17, 40, 100, 300]))
         values, weights = _sorted_rows(rng, i, length)
-        k = int(rng.choice([1, 2, 3, 5, 8, 9, 16, 33, 64, length, length + 1]))
+        k = int(rng.choice([1, 2, 3, 4, 5, 8, 16, 33, 64, length, length + 1]))
         yield f"{i} {length} values, {k} clusters", (values, weights, k), {"pin_zero": i % 5 == 0}
     values = np.sort(rng.standard_normal((1, 2500)), axis=1)
-    for k in (2, 8, 9, 33, 400, 1900):
+    for k in (2, 4, 5, 33, 400, 1900):
         yield f"2500 values, {k} clusters", (values, None, k), {}
     levels = np.repeat(np.arange(60.0), 3)[np.newaxis] + np.tile([-0.01, 0, 0.01], 60)
     for k in (9, 33, 60, 61, 90, 170):  # the cost falls by steps: no penalty makes most of these k

@@ -141,19 +141,23 @@ def test_header_with_one_name_twice_is_refused() -> None:
 def test_files_are_those_of_the_safetensors_package(tmp_path: Path) -> None:
     numpy = needs("safetensors.numpy")
     tensors = {
-        name: np.arange(6).reshape(2, 3).astype(getattr(ml_dtypes, name, name)) for name in NAMES
+        name: np.arange(1, 7).reshape(2, 3).astype(getattr(ml_dtypes, name, name)) for name in NAMES
     }
+    # It writes floats of 8 bits, but does not read them.
+    readable = {name: array for name, array in tensors.items() if not name.startswith("float8")}
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    write_tensors(ours, tensors)
+    write_tensors(ours, readable)
     numpy.save_file(tensors, theirs, {"format": "pt"})
-    for path, load in ((ours, numpy.load_file), (theirs, _load)):
-        for name, array in load(path).items():
+    for path, load, wanted in ((ours, numpy.load_file, readable), (theirs, _load, tensors)):
+        found = load(path)
+        assert found.keys() == wanted.keys()
+        for name, array in found.items():
             np.testing.assert_array_equal(array, tensors[name], strict=True)
 
 
 def test_dtypes_that_numpy_lacks_are_bytes(tmp_path: Path) -> None:
     header = {
-        "fp8": {"dtype": "F8_E4M3", "shape": [2, 3], "data_offsets": [0, 6]},
+        "fp8": {"dtype": "F8_E4M3FNUZ", "shape": [2, 3], "data_offsets": [0, 6]},
         "fp4": {"dtype": "F4", "shape": [4], "data_offsets": [6, 8]},
     }
     found = _load(by_hand(tmp_path / "x", header, bytes(range(8))))

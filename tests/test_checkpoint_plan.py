@@ -220,7 +220,7 @@ def test_scheme_of_another_kind_is_refused_by_the_format(folder: Path) -> None:
     with pytest.raises(
         CheckpointError, match="the format holds affine codes only, no Other: model"
     ):
-        bm.plan_checkpoint(folder, Other())
+        bm.plan_checkpoint(folder, LayerScheme(Other(), format="pack-quantized"))
 
 
 def test_weight_without_values_is_kept(tmp_path: Path) -> None:

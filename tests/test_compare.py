@@ -216,7 +216,8 @@ def test_json_is_what_the_function_returns(
     found = parsed(printed(capsys, "compare", src, dst, "--json", "--threads", "1"))
     assert found == json.loads(json.dumps(compare_checkpoints(dst, src).to_dict()))
     assert {d["name"] for d in found["differences"]} == QUANTIZED
-    assert set(found["differences"][0]["metrics"]) == {"mse", "sqnr_db", "cosine", "max_abs"}
+    measured = {"mse", "sqnr_db", "cosine", "max_abs", "max_at"}
+    assert set(found["differences"][0]["metrics"]) == measured
 
 
 def test_bad_source_is_exit_code_1_and_one_line(

@@ -228,3 +228,22 @@ def test_format_that_is_not_named_is_told_by_the_weights(src: Path, tmp_path: Pa
         path.write_text(json.dumps(config))
         kinds = {item.kind for item in inspect_checkpoint(dst).quantized}
         assert kinds == {PRESETS[preset].describe()}
+
+
+def test_notes_tell_what_runtimes_do_not_take() -> None:
+    def notes(scheme: bm.Float, dtype: str = "bfloat16") -> list[str]:
+        return compressed_tensors.notes({"m": Weight(LayerScheme(scheme), (8, 64), dtype)})
+
+    assert notes(bm.Float("fp8_e4m3", scales="bfloat16")) == []
+    (note,) = notes(bm.Float("fp8_e4m3"))
+    assert "scales are float32 in a bfloat16 model" in note
+    (note,) = notes(bm.Float("fp8_e4m3", group_size=32, scales="bfloat16"))
+    assert "one scale per row or tensor only" in note
+    (note,) = notes(bm.Float("nvfp4"))
+    assert "vLLM takes the largest global scale of q/k/v" in note
+    (note,) = notes(bm.Float("mxfp4"))
+    assert note == "vLLM takes mxfp4 weights in its newest versions only"
+    assert (
+        "a float32 model loads only with dequantize=True" in notes(bm.Float("mxfp4"), "float32")[1]
+    )
+    assert "mxfp6 weights need compressed-tensors 0.20" in notes(bm.Float("mxfp6_e2m3"))[1]

@@ -15,6 +15,7 @@ from bitmill import _core
 from bitmill._dtypes import FLOATS, dtype
 from bitmill.kmeans import centroids, row_centroids
 from bitmill.population import FEW
+from conftest import needs
 
 
 def inertia(x, book, weights=1.0):
@@ -210,7 +211,7 @@ DIGEST = "d9b74e564ef4c65aa0fe838978a5126f4bd40c639012c3da9420a0c229a99343"
 
 @pytest.mark.parametrize("k", [4, 16, 50])
 def test_no_start_of_scikit_learn_does_better(rng, k):
-    cluster = pytest.importorskip("sklearn.cluster")
+    cluster = needs("sklearn.cluster")
     x = np.concatenate([rng.standard_normal(900), 5 + 0.1 * rng.standard_normal(300)])
     x = x.astype(np.float32)
     fitted = cluster.KMeans(k, n_init=10, random_state=0).fit(x.astype(np.float64)[:, np.newaxis])

@@ -251,7 +251,7 @@ def _set(name: str, **values: Any) -> Callable[[dict[str, Any]], object]:
         ),
         (
             _set(Q_PROJ, layer={"weights": {"scheme": "Affine", "bits": 4}, "format": "gguf"}),
-            "format='gguf' is not one of: auto, pack-quantized, int-quantized, native",
+            "format='gguf' is not one of: auto, pack-quantized, int-quantized, float-quantized",
         ),
         (
             _set(Q_PROJ, layer={"weights": {"scheme": "Affine"}, "speed": 9}),

@@ -104,3 +104,32 @@ def test_sums_of_no_values_are_zero(fn):
     assert fn.error_sums(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)).xx.shape == (
         0,
     )
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_weighed_sums_are_those_of_the_loop(fn, rng, name, length, rows):
+    x = rng.standard_normal((2, length)).astype(dtype(name))
+    y = x.astype(np.float32) * np.float32(1.01) + np.float32(0.001)
+    w = rng.random((rows, length), np.float32)
+    found = fn.weighed_error(x, y, w)
+    for row in range(2):
+        triples = zip(x[row].astype(np.float32), y[row], w[row % rows], strict=True)
+        numbers = [tuple(map(float, each)) for each in triples]
+        assert found[row] == tree_sum([c * ((a - b) * (a - b)) for a, b, c in numbers])
+
+
+def test_weighed_sums_by_hand(fn):
+    x, y = np.array([[3, 4], [1, 1]], np.float32), np.array([[1, 1], [1, 3]], np.float32)
+    assert fn.weighed_error(x, y, np.array([[0.5, 1]], np.float32)).tolist() == [11.0, 4.0]
+    assert fn.weighed_error(x, y, np.array([[1, 0], [1, 0.5]], np.float32)).tolist() == [4.0, 2.0]
+    assert fn.weighed_error(x[:0], y[:0], np.ones((1, 2), np.float32)).shape == (0,)
+
+
+def test_wrong_importance_of_sums_is_named(fn):
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(TypeError, match="importance is None"):
+        fn.weighed_error(x, x, None)
+    with pytest.raises(ValueError, match="importance"):
+        fn.weighed_error(x, x, np.ones((1, 2), np.float32))

@@ -282,3 +282,28 @@ def percentile_by_sample(x, p, ours):
         return np.array([low + (high - low) * weight])
 
     return Rival(run, lambda answer: np.testing.assert_allclose(answer, ours, rtol=1e-12))
+
+
+def kmeans1d(x, k, ours):
+    """Lloyd's steps on sorted values with prefix sums, from quantiles, until nothing moves."""
+
+    def run():
+        values = np.sort(x.reshape(-1).astype(np.float32)).astype(np.float64)
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        squares = np.concatenate([[0.0], np.cumsum(values * values)])
+        edges = np.linspace(0, values.size, k + 1).astype(np.int64)
+        for _ in range(300):
+            centroids = np.diff(sums[edges]) / np.maximum(np.diff(edges), 1)
+            inner = np.searchsorted(values, (centroids[1:] + centroids[:-1]) / 2)
+            moved = np.concatenate([[0], inner, [values.size]])
+            if (moved == edges).all():
+                break
+            edges = moved
+        counts = np.maximum(np.diff(edges), 1)
+        return float((np.diff(squares[edges]) - np.diff(sums[edges]) ** 2 / counts).sum())
+
+    return Rival(run, lambda inertia: _not_better(inertia, ours))
+
+
+def _not_better(inertia, ours):
+    assert inertia >= ours * (1 - 1e-4), "buckets leave less than that"

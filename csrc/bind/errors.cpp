@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Binding of the error sums: blocks in parallel, then their sums in index order.
-#include "bind.hpp"
+#include "buffers.hpp"
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -41,6 +41,36 @@ void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, 
   });
 }
 
+// `w` is [1, cols], or [rows, cols] `by_row`; `out` is [rows] of float64.
+void weighed_error(const py::array& x, int type, const py::array& y, const py::array& w,
+                   bool by_row, int64_t rows, int64_t cols, py::array& out, int threads) {
+  const Float t = float_type(type);
+  const int64_t size = item_size(t), per_row = (cols + kBlock - 1) / kBlock;
+  const char* a = input(x, rows * cols, size);
+  const float* b = (const float*)input(y, rows * cols, 4);
+  const float* weights = (const float*)input(w, by_row ? rows * cols : cols, 4);
+  double* to = (double*)output(out, rows, 8);
+  const auto kernel = kernels().errors->weighed_error[0];
+  const std::unique_ptr<double[]> blocks(new double[(size_t)(rows * per_row)]);
+  Buffers buffers;
+  run(rows * per_row, rows * cols * (size + 4), threads, [&](int64_t i) {
+    const int64_t row = i / per_row, col = i % per_row * kBlock, at = row * cols + col;
+    const int64_t count = std::min(kBlock, cols - col);
+    const Taken values(a + at * size, t, kF32, count, buffers);
+    if (!values.at) return;
+    const float* from = weights + (by_row ? at : col);
+    kernel((const float*)values.at, b + at, from, count, &blocks[(size_t)i]);
+  });
+  buffers.check();
+  run(1, 0, 1, [&](int64_t) {
+    for (int64_t row = 0; row < rows; ++row) {
+      double sum = 0;
+      for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum += blocks[(size_t)i];
+      to[row] = sum;
+    }
+  });
+}
+
 // start + x[0] + x[1] + ..., one after another.
 double add_in_order(double start, const py::array& x) {
   const int64_t count = x.size();
@@ -58,6 +88,9 @@ void add_errors(py::module_& m) {
   using py::arg;
   m.def("error_sums", &error_sums, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
         arg("rows"), arg("cols"), arg("out").noconvert(), arg("threads"));
+  m.def("weighed_error", &weighed_error, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
+        arg("w").noconvert(), arg("by_row"), arg("rows"), arg("cols"), arg("out").noconvert(),
+        arg("threads"));
   m.def("add_in_order", &add_in_order, arg("start"), arg("x").noconvert());
 }
 

@@ -49,7 +49,7 @@ class Layers {
   uint16_t* row(int64_t t) const { return best_ + (t - 1) * (costs_.points + 1); }
 
   // The least of eight sums at a time; equal ones: the least i.
-  int64_t pick(int64_t t, int64_t j, int64_t low, int64_t high) {
+  BITMILL_APART int64_t pick(int64_t t, int64_t j, int64_t low, int64_t high) {
     const int64_t last = least(high, j - 1);
     const f64x8 infinite = splat_f64(kInfinite), end = splat_f64((double)last);
     f64x8 best = infinite, at = splat_f64(0), i = add(splat_f64((double)low), read_f64(kLanes));
@@ -70,7 +70,8 @@ class Layers {
   }
 
   // At most eight neighbours j, whose best i lie in low ... high.
-  void pick_together(int64_t t, int64_t first, int64_t last, int64_t low, int64_t high) {
+  BITMILL_APART void pick_together(int64_t t, int64_t first, int64_t last, int64_t low,
+                                   int64_t high) {
     const f64x8 infinite = splat_f64(kInfinite);
     const f64x8 j = add(splat_f64((double)first), read_f64(kLanes));
     const f64x8 w = read_f64(costs_.w + first), s = read_f64(costs_.s + first),

@@ -15,7 +15,7 @@ BITMILL_INLINE void encode_span(const T* x, int64_t n, const Groups& groups, int
   const Encode encode(steps, stored.top);
   int64_t i = 0;
   if constexpr (sizeof(Code) == 1) {
-    const u8x64 shift = splat_u16(groups.shift[g]);
+    const u8x64 shift = groups.shift_i16(g);
     for (; i + 64 <= n; i += 64) {
       ahead.step();
       codes.bytes(i, encode64(x + i, encode, shift, encode, shift, stored));
@@ -35,8 +35,8 @@ BITMILL_INLINE int64_t encode_pairs(const T* x, int64_t n, const Groups& groups,
   for (; i + 64 <= n; i += 64, g += 2) {
     ahead.step();
     const Encode first(groups[g], stored.top), second(groups[g + 1], stored.top);
-    codes.bytes(i, encode64(x + i, first, splat_u16(groups.shift[g]), second,
-                            splat_u16(groups.shift[g + 1]), stored));
+    codes.bytes(
+        i, encode64(x + i, first, groups.shift_i16(g), second, groups.shift_i16(g + 1), stored));
   }
   return i;
 }
@@ -86,7 +86,7 @@ int64_t encode_short_groups(const T* x, int64_t n, const Groups& groups, const S
         encode_span<Encode>(x + i + k, kGroup, groups, g + k / kGroup, stored, codes + i + k,
                             ahead);
     for (int64_t k = 0; k < kPart; k += kGroup, ++g)
-      found.set(g, seen_in<Seen>(next + i + k, kGroup));
+      found.set(g, seen_all<Seen, kGroup>(next + i + k));
   }
   look.skip(both / kGroup);
   return both;
@@ -105,7 +105,7 @@ int64_t encode_long_groups(const T* x, int64_t n, int64_t group, const Groups& g
     Seen seen;
     for (int64_t i = 0; i < end; i += kPart) {
       encode_span<Encode>(x + done + i, kPart, groups, g, stored, codes + done + i, ahead);
-      seen.merge(seen_in<Seen>(next + i, kPart));
+      seen.merge(seen_all<Seen, kPart>(next + i));
     }
     look.take(seen, end);
   }

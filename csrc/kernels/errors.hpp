@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Error sums of one block of at most 4,096 pairs, in double, 16 lanes side by side (N9).
-// Twin: bitmill.reference.error_sums.
+// Twins: bitmill.reference.error_sums, bitmill.reference.weighed_error.
 #pragma once
 #include "../simd/simd.hpp"
 
@@ -52,6 +52,36 @@ template <class T> void error_sums(const void* x_, const float* y, int64_t count
   *out = {reduce_add(add(low.xx, high.xx)), reduce_add(add(low.yy, high.yy)),
           reduce_add(add(low.xy, high.xy)), reduce_add(add(low.dd, high.dd)),
           reduce_max(max(low.most, high.most))};
+}
+
+// w·(x - y)^2 of 16 pairs, added to the sums of 16 lanes.
+struct WeighedSums {
+  f64x8 low = splat_f64(0), high = low;
+
+  BITMILL_INLINE void take(const float* x, const float* y, const float* w) {
+    low = add(low, term(x, y, w));
+    high = add(high, term(x + 8, y + 8, w + 8));
+  }
+  static BITMILL_INLINE f64x8 term(const float* x, const float* y, const float* w) {
+    const f64x8 d = sub(load_f64(x), load_f64(y));
+    return mul(load_f64(w), mul(d, d));
+  }
+};
+
+inline void weighed_error(const float* x, const float* y, const float* w, int64_t count,
+                          double* out) {
+  WeighedSums sums;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) sums.take(x + i, y + i, w + i);
+  if (i < count) {
+    float last[3][16] = {};
+    const size_t bytes = (size_t)(count - i) * sizeof(float);
+    memcpy(last[0], x + i, bytes);
+    memcpy(last[1], y + i, bytes);
+    memcpy(last[2], w + i, bytes);
+    sums.take(last[0], last[1], last[2]);
+  }
+  *out = reduce_add(add(sums.low, sums.high));
 }
 
 } // namespace

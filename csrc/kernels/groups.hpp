@@ -20,7 +20,8 @@ struct Groups {
   alignas(64) float scale[kMost], reciprocal[kMost];
   alignas(64) float offset[kMost] = {};
   alignas(64) int32_t shift[kMost];
-  bool divides = false; // some scale is out of bounds for its reciprocal
+  alignas(64) int32_t shift_twice[kMost]; // in both halves: splatting these is a mere load
+  bool divides = false;                   // some scale is out of bounds for its reciprocal
 
   // Groups from i on, as many as there are lanes.
   template <class Lanes>
@@ -33,8 +34,11 @@ struct Groups {
   BITMILL_INLINE void set_usual(const Quantizer& q, int64_t i, const Made& made) {
     store(scale + i, made.scale);
     store(reciprocal + i, div(splat(1.0f), made.scale));
-    store((float*)shift + i, float_of(sub(made.zero_point, splat(q.qmin))));
+    const i32x16 shifts = sub(made.zero_point, splat(q.qmin));
+    store((float*)shift + i, float_of(shifts));
+    store_bytes(shift_twice + i, twice_i16(shifts));
   }
+  BITMILL_INLINE u8x64 shift_i16(int64_t g) const { return bytes_of(splat(shift_twice[g])); }
   BITMILL_INLINE Steps operator[](int64_t g) const {
     return {splat(scale[g]), splat(reciprocal[g]), splat(offset[g]), splat(shift[g])};
   }

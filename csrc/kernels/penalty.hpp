@@ -131,7 +131,7 @@ class Penalized {
   }
 
   // The path of least cost and penalties.
-  void find(double penalty) {
+  BITMILL_APART void find(double penalty) {
     const int64_t points = costs_.points;
     Queue queue(costs_, cost_, who_, start_);
     for (int64_t j = 1; j <= points; ++j) {

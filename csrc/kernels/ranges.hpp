@@ -103,15 +103,21 @@ template <class Seen> BITMILL_INLINE Seen merged(Seen a, const Seen& b) {
   return a;
 }
 
-// What `Seen` knows of n >= 1 values. Four steps are merged among themselves first, so that the CPU does
-// not wait for one accumulator. A last step that is not full is filled up with the first value, which
+// What `Seen` knows of kCount values, a power of two: merged in a tree, so that the CPU does not wait for
+// one accumulator, and read in order, which memory likes best.
+template <class Seen, int64_t kCount, class T> BITMILL_INLINE Seen seen_all(const T* x) {
+  if constexpr (kCount == Seen::kStep)
+    return Seen(x);
+  else
+    return merged(seen_all<Seen, kCount / 2>(x), seen_all<Seen, kCount / 2>(x + kCount / 2));
+}
+
+// What `Seen` knows of n >= 1 values. A last step that is not full is filled up with the first value, which
 // changes nothing.
 template <class Seen, class T> BITMILL_INLINE Seen seen_in(const T* x, int64_t n) {
   constexpr int64_t kStep = Seen::kStep;
   Seen seen;
-  for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep)
-    seen.merge(
-        merged(merged(Seen(x), Seen(x + kStep)), merged(Seen(x + 2 * kStep), Seen(x + 3 * kStep))));
+  for (; n >= 4 * kStep; x += 4 * kStep, n -= 4 * kStep) seen.merge(seen_all<Seen, 4 * kStep>(x));
   for (; n >= kStep; x += kStep, n -= kStep) seen.merge(Seen(x));
   if (n > 0) {
     T last[kStep];

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING as _CHECKING
 from bitmill import clip, kernels, observers, reference
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
+from bitmill.allocation import Allocation, allocate, frontier
 from bitmill.bias_correction import bias_shift, correct_bias
 from bitmill.calibrate import calibrate
 from bitmill.kmeans import Codebook, kmeans1d
 from bitmill.layouts import pack, unpack
 from bitmill.lloyd_max import lloyd_max
-from bitmill.metrics import Metrics, metrics
+from bitmill.metrics import ChannelMetrics, Metrics, metrics
 from bitmill.percentile import percentile
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
@@ -24,6 +25,7 @@ from bitmill.schemes import (
     Float,
     KMeans,
     LearnedTable,
+    Outliers,
     Scales,
     Table,
 )
@@ -31,11 +33,14 @@ from bitmill.schemes import (
 if _CHECKING:
     from bitmill.checkpoint import (
         CheckpointError,
+        Sensitivity,
         load,
         load_checkpoint,
+        plan_budget,
         plan_checkpoint,
         quantize_checkpoint,
         save,
+        sensitivity,
     )
 
 __version__ = "0.1.0"
@@ -45,22 +50,28 @@ __all__ = [
     "IQ4_NL",
     "NF4",
     "Affine",
+    "Allocation",
+    "ChannelMetrics",
     "CheckpointError",
     "Codebook",
     "Float",
     "KMeans",
     "LearnedTable",
     "Metrics",
+    "Outliers",
     "QParams",
     "QTensor",
     "Scales",
+    "Sensitivity",
     "Table",
+    "allocate",
     "bias_shift",
     "calibrate",
     "clip",
     "correct_bias",
     "dequantize",
     "fake_quantize",
+    "frontier",
     "get_num_threads",
     "isa",
     "isas",
@@ -73,11 +84,13 @@ __all__ = [
     "observers",
     "pack",
     "percentile",
+    "plan_budget",
     "plan_checkpoint",
     "quantize",
     "quantize_checkpoint",
     "reference",
     "save",
+    "sensitivity",
     "set_num_threads",
     "unpack",
 ]
@@ -85,11 +98,14 @@ __all__ = [
 
 _OF_CHECKPOINT = (
     "CheckpointError",
+    "Sensitivity",
     "load",
     "load_checkpoint",
+    "plan_budget",
     "plan_checkpoint",
     "quantize_checkpoint",
     "save",
+    "sensitivity",
 )
 
 

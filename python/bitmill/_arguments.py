@@ -350,6 +350,16 @@ def error_sums(x: Any, y: Any) -> tuple[Array, Array]:
     return x, y
 
 
+def weighed_error(x: Any, y: Any, importance: Any) -> tuple[Array, Array, Array]:
+    """x, y, importance [R or 1, C]."""
+    x, y = error_sums(x, y)
+    if importance is None:
+        raise TypeError("importance is None; wanted a NumPy array, or error_sums without it")
+    weights = _importance(importance, x)
+    assert weights is not None
+    return x, y, weights
+
+
 def histogram(x: Any, exponent: Any, first: Any, bins: Any) -> tuple[Array, int]:
     """x, bins."""
     x = _check.matrix(x, "x")

@@ -139,6 +139,17 @@ def from_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
 def error_sums(
     x: Array, type: int, y: Array, rows: int, cols: int, out: Array, threads: int
 ) -> None: ...
+def weighed_error(
+    x: Array,
+    type: int,
+    y: Array,
+    w: Array,
+    by_row: bool,
+    rows: int,
+    cols: int,
+    out: Array,
+    threads: int,
+) -> None: ...
 def histogram(
     x: Array,
     type: int,

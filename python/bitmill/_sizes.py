@@ -49,4 +49,4 @@ def divides_clusters(points: int, k: int) -> bool:
     >>> divides_clusters(4096, 4), divides_clusters(4096, 16)
     (True, False)
     """
-    return k <= 8 and points <= 65535
+    return k <= 4 and points <= 65535

@@ -4,77 +4,121 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, overload
 
 import numpy as np
 
-from bitmill import _check, _core, kernels
+from bitmill import _check, kernels
 from bitmill._dtypes import Array
 from bitmill._results import ErrorSums
 from bitmill._threads import resolve
-from bitmill.grid import rows_of
+from bitmill.channels import Channel, channel, index_of, matrix_of, shape_of
+from bitmill.code_usage import code_usage
+from bitmill.grid import Axis, rows_of
+from bitmill.largest_errors import largest_error, largest_errors
+from bitmill.measures import ChannelMetrics, ErrorTotal, Metrics, numbers, of_channels, ratio_db
+from bitmill.output_error import OutputSums, output_sums
 from bitmill.qtensor import QTensor
+from bitmill.quantized_facts import Facts, channel_facts, facts
+
+__all__ = ["ChannelMetrics", "ErrorTotal", "Metrics", "count_nonfinite", "metrics"]
 
 _ROWS = 1 << 16  # rows whose sums are held at a time
 _BLOCK = 1 << 18  # values that are looked at one by one at a time
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """Error measures of a tensor x and its reconstruction x̂.
-
-    Attributes
-    ----------
-    mse
-        Mean of (x − x̂)².
-    sqnr_db
-        Signal to quantization noise, 10·log10(Σx² / Σ(x − x̂)²) dB: inf where x̂ equals x (also where
-        both are all zero), −inf where x is all zero and x̂ is not.
-    cosine
-        Σx·x̂ / (‖x‖·‖x̂‖): 1 where both are all zero, 0 where just one of them is.
-    max_abs
-        Largest |x − x̂|.
-    """
-
-    mse: float
-    sqnr_db: float
-    cosine: float
-    max_abs: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        """As JSON can hold it. Infinities are null: with a max_abs of 0, nothing was lost."""
-        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
+@overload
+def metrics(
+    x: Any,
+    q: Any,
+    *,
+    axis: None = None,
+    activations: Any = None,
+    hessian: Any = None,
+    num_threads: int | None = None,
+) -> Metrics: ...
 
 
-def metrics(x: Any, q: Any, *, num_threads: int | None = None) -> Metrics:
+@overload
+def metrics(
+    x: Any,
+    q: Any,
+    *,
+    axis: int | str,
+    activations: Any = None,
+    hessian: Any = None,
+    num_threads: int | None = None,
+) -> ChannelMetrics: ...
+
+
+def metrics(
+    x: Any,
+    q: Any,
+    *,
+    axis: Axis = None,
+    activations: Any = None,
+    hessian: Any = None,
+    num_threads: int | None = None,
+) -> Metrics | ChannelMetrics:
     """Compare `x` with `q`, a QTensor or an array of reconstructed values.
 
     Values are compared as float32 (float64 is rounded to it) and summed in double in a fixed order,
     so the result depends neither on threads nor on the instruction set; the measures pass through
-    sqrt and log10 at the end.
+    sqrt, log10 and log2 at the end.
+
+    Parameters
+    ----------
+    x, q
+        The values, and what stands for them. Codes, shapes and scales are told of a QTensor alone.
+    axis
+        None: of the tensor, `Metrics`. "row": of everything along the last axis, `ChannelMetrics`
+        of shape `x.shape[:-1]`, or (1,) for one row. An int: of each channel of that axis, as if
+        its values were one row, `ChannelMetrics` of shape `(x.shape[axis],)`. Scales and clipped
+        values are told of each channel where the scheme can be cut between them.
+    activations
+        Inputs [..., C] of the layer whose weights `x` [..., C] are: measures the error of its
+        outputs, Σ‖ΔW·a‖² over them. Not by channels of the last axis. It goes through the BLAS of
+        NumPy, in float64.
+    hessian
+        Instead of activations, H = Σaaᵀ [C, C], whatever its scale: tr(ΔW·H·ΔWᵀ).
 
     Raises TypeError for integer arrays (codes are not values: dequantize them), ValueError for
-    different shapes, NaN or infinity.
+    different shapes, for NaN or infinity, and for both activations and a Hessian.
 
     >>> import bitmill as bm, numpy as np
     >>> x = np.array([0.4, -1.0, 7.0], np.float32)
     >>> m = bm.metrics(x, bm.quantize(x, bm.Affine(4)))
-    >>> round(m.sqnr_db, 2), round(m.max_abs, 2)
-    (24.96, 0.4)
+    >>> round(m.sqnr_db, 2), round(m.max_abs, 2), m.max_at, m.levels_used
+    (24.96, 0.4, (0,), 3)
+    >>> x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    >>> bm.metrics(x, x + np.float32([[0, 1], [2, 2]]), axis="row").max_at.tolist()
+    [[0, 1], [1, 0]]
     """
     num_threads = resolve(num_threads)
     x = _check.array(x)
     given = q.dequantize(num_threads=num_threads) if isinstance(q, QTensor) else _values(q)
-    y = kernels.to_float32(given, num_threads=num_threads)
+    is_float32 = given.dtype == np.float32  # a copy would take longer than the sums
+    y = given if is_float32 else kernels.to_float32(given, num_threads=num_threads)
     if y.shape != x.shape:
         raise ValueError(f"x has shape {x.shape} and q has shape {y.shape}; wanted equal ones")
-    total = _total(rows_of(x), rows_of(y), num_threads)
-    if not math.isfinite(total.xx):
-        raise _check.nonfinite_error(x, "x")
-    if not math.isfinite(total.yy):
-        raise _check.nonfinite_error(given, "q")
-    return total.metrics(x.size)
+    along = channel(axis, x.ndim)
+    outputs = _outputs(x, y, along, activations, hessian)
+    quantized = q if isinstance(q, QTensor) else None
+    if along is not None:
+        rows, values = matrix_of(x, along), matrix_of(y, along)
+        sums = kernels.error_sums(rows, values, num_threads=num_threads)
+        _check_finite(float(sums.xx.sum()), float(sums.yy.sum()), x, given)
+        at = index_of(largest_errors(rows, values), x.shape, along)
+        return _of_channels(x, along, sums, at, quantized, outputs)
+    total, most = _total(rows_of(x), rows_of(y), num_threads)
+    _check_finite(total.xx, total.yy, x, given)
+    more = {} if quantized is None else _of_codes(x, quantized, num_threads)
+    if total.max_abs:
+        more["max_at"] = _place(x, y, most)
+    if outputs is not None:
+        signal, noise = (float(rows.sum()) for rows in outputs)
+        more |= {"output_error": noise, "output_sqnr_db": ratio_db(signal, noise)}
+    return total.metrics(x.size, **more)
 
 
 def count_nonfinite(x: Array) -> int:
@@ -105,43 +149,89 @@ def _values(q: Any) -> Array:
     return _check.array(q, "q")
 
 
-class ErrorTotal(NamedTuple):
-    """The sums of `kernels.error_sums` over all rows so far, added in index order."""
-
-    xx: float = 0.0
-    yy: float = 0.0
-    xy: float = 0.0
-    dd: float = 0.0
-    max_abs: float = 0.0
-
-    def plus(self, rows: ErrorSums) -> ErrorTotal:
-        """With the rows that follow."""
-        xx, yy, xy, dd = (_core.add_in_order(self[k], rows[k]) for k in range(4))
-        return ErrorTotal(xx, yy, xy, dd, max(self.max_abs, float(rows.max_abs.max(initial=0))))
-
-    def metrics(self, size: int) -> Metrics:
-        """The measures of a tensor of `size` values."""
-        mse = self.dd / size if size else 0.0
-        cosine = _cosine(self.xx, self.yy, self.xy)
-        return Metrics(mse, _sqnr_db(self.xx, self.dd), cosine, self.max_abs)
+def _check_finite(xx: float, yy: float, x: Array, given: Array) -> None:
+    """Raise unless these sums of squares, of `x` and of what was given for it, are finite."""
+    if not math.isfinite(xx):
+        raise _check.nonfinite_error(x, "x")
+    if not math.isfinite(yy):
+        raise _check.nonfinite_error(given, "q")
 
 
-def _total(x: Array, y: Array, num_threads: int | None) -> ErrorTotal:
-    """Of all rows."""
-    total = ErrorTotal()
+def _outputs(
+    x: Array, y: Array, along: Channel | None, activations: Any, hessian: Any
+) -> OutputSums | None:
+    """Signal and noise in the outputs: of each row, or of each channel; None if not asked for."""
+    if activations is None and hessian is None:
+        return None
+    if activations is not None and hessian is not None:
+        raise ValueError("activations and hessian exclude each other: H = Σaaᵀ of the activations")
+    if along == x.ndim - 1:
+        raise ValueError(
+            f"axis={along} is that of the inputs: outputs are sums along it; leave out activations "
+            "or hessian, or take another axis"
+        )
+    rows = output_sums(rows_of(x), rows_of(y), activations=activations, hessian=hessian)
+    if not isinstance(along, int):
+        return rows
+    others = tuple(k for k in range(x.ndim - 1) if k != along)
+    return OutputSums._make(sums.reshape(x.shape[:-1]).sum(axis=others) for sums in rows)
+
+
+# Of a tensor
+
+
+def _total(x: Array, y: Array, num_threads: int | None) -> tuple[ErrorTotal, int]:
+    """Of all rows, and which has the first of the largest errors."""
+    total, most = ErrorTotal(), 0
     for start in range(0, x.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
-        total = total.plus(kernels.error_sums(x[part], y[part], num_threads=num_threads))
-    return total
+        sums = kernels.error_sums(x[part], y[part], num_threads=num_threads)
+        if sums.max_abs.max() > total.max_abs:
+            most = start + int(sums.max_abs.argmax())
+        total = total.plus(sums)
+    return total, most
 
 
-def _sqnr_db(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
+def _place(x: Array, y: Array, row: int) -> tuple[int, ...]:
+    """The index of the largest error, which is in this row."""
+    at = row * x.shape[-1] + largest_error(rows_of(x)[row], rows_of(y)[row])
+    return tuple(map(int, np.unravel_index(at, x.shape)))
 
 
-def _cosine(xx: float, yy: float, xy: float) -> float:
-    if xx == 0 or yy == 0:
-        return float(xx == yy)
-    return max(-1.0, min(1.0, xy / math.sqrt(xx * yy)))
+def _of_codes(x: Array, q: QTensor, num_threads: int | None) -> dict[str, Any]:
+    levels, entropy = code_usage(q.codes.reshape(1, -1))
+    found = facts(x, q, num_threads=num_threads)._asdict()
+    return {**found, "levels_used": int(levels[0]), "code_entropy": float(entropy[0])}
+
+
+# Of channels
+
+
+def _of_channels(
+    x: Array,
+    along: Channel,
+    sums: ErrorSums,
+    largest: Array,
+    q: QTensor | None,
+    outputs: OutputSums | None,
+) -> ChannelMetrics:
+    found = of_channels(sums, x.size // max(1, len(sums.xx)))
+    found["max_at"] = np.where(sums.max_abs[:, np.newaxis] > 0, largest, -1)
+    if q is not None:
+        found["levels_used"], found["code_entropy"] = code_usage(matrix_of(q.codes, along))
+        told = channel_facts(x, q, along)
+        found |= {} if told is None else _columns(told)
+    if outputs is not None:
+        signal, noise = outputs
+        decibels = map(ratio_db, signal.tolist(), noise.tolist())
+        found |= {"output_error": noise, "output_sqnr_db": numbers(decibels)}
+    shape = shape_of(x.shape, along)
+    return ChannelMetrics(**{n: a.reshape(shape + a.shape[1:]) for n, a in found.items()})
+
+
+def _columns(told: list[Facts]) -> dict[str, Array]:
+    types = (np.float64, np.int64, np.int64, np.float64)
+    return {
+        name: np.array([getattr(one, name) for one in told], of)
+        for name, of in zip(Facts._fields, types, strict=True)
+    }

@@ -44,8 +44,9 @@ def quantize(
     num_threads = resolve(num_threads)
     values = _check.array(x)
     weights = None if importance is None else importance_for(importance, values.shape)
-    arrays, health = scheme.quantize(values, importance=weights, num_threads=num_threads)
-    return QTensor(scheme, values.shape, name_of(values.dtype), arrays, health)
+    made = scheme.quantize(values, importance=weights, num_threads=num_threads)
+    told, dtype = made.scheme or scheme, name_of(values.dtype)
+    return QTensor(told, values.shape, dtype, made.arrays, made.health)
 
 
 def dequantize(

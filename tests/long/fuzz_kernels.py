@@ -280,6 +280,9 @@ def errors(r: Round) -> None:
     x = r.values((r.rows, r.cols), r.type, finite=True)
     y = r.values((r.rows, r.cols), "float32", finite=True)
     same(kernels.error_sums(x, y, **r.threads), reference.error_sums(x, y))
+    w = abs(r.values((1, r.cols), "float32", finite=True))
+    w = np.where(w < 2.0**-40, 0, np.minimum(w, 1)).astype(np.float32)
+    same(kernels.weighed_error(x, y, w, **r.threads), reference.weighed_error(x, y, w))
 
 
 def order(r: Round) -> None:

@@ -105,8 +105,9 @@ def _compare(
     if x.dtype.name not in FLOATS or not _is_float(judged):
         ours, theirs = _kind(judged), x.dtype.name
         return f"other values of {ours}" if ours == theirs else f"dtypes {ours} and {theirs}"
+    values = judged.dequantize(num_threads=num_threads) if isinstance(judged, QTensor) else judged
     try:
-        measured = metrics(x, judged, num_threads=num_threads)
+        measured = metrics(x, values, num_threads=num_threads)
     except ValueError as error:
         return str(error)
     return Difference(name, judged.shape, _kind(judged), measured)

@@ -14,7 +14,7 @@ from bitmill import _check
 from bitmill._threads import resolve
 from bitmill.checkpoint.conversion import Conversion
 from bitmill.checkpoint.errors import CheckpointError
-from bitmill.checkpoint.importance import Importance, read_importance
+from bitmill.checkpoint.importance import Importance, read_importance, refuse_idle
 from bitmill.checkpoint.paths import given_path
 from bitmill.checkpoint.pieces import cost, cut
 from bitmill.checkpoint.plan import Plan
@@ -77,7 +77,8 @@ def quantize_checkpoint(
         A file with one number for each column of a weight, which weighs squared errors as in
         `bitmill.quantize`: .npz or safetensors, with 1-D arrays named as the weights or their
         modules are; or the importance matrix of llama.cpp as GGUF (`pip install 'bitmill[gguf]'`).
-        Weights that it does not name get none, and are named in the notes of the report.
+        Weights that it does not name, or whose clip takes none, are named in the notes of the
+        report.
     progress
         Called with a `Progress` after each piece.
     overwrite
@@ -87,7 +88,7 @@ def quantize_checkpoint(
         What to do with a weight that holds NaN or infinities: "error", or "keep" it as it is.
 
     Raises CheckpointError naming file and tensor, also if another process writes to `dst`, and
-    before anything is written for entries of `importance` that do not fit, or go with no clip;
+    before anything is written for entries of `importance` that do not fit, or if no clip takes any;
     FileExistsError if `dst` holds something else and `overwrite` is false; and OSError.
     """
     start = time.perf_counter()
@@ -105,6 +106,7 @@ def quantize_checkpoint(
         path, source = _absolute(path), replace(source, folder=_absolute(source.folder))
         given = None if given is None else _absolute(given)
     weighed = Importance() if given is None else read_importance(given, source.config, plan)
+    refuse_idle(weighed, plan)
     conversion = Conversion(
         source,
         path,

@@ -7,8 +7,9 @@ import json
 import re
 
 from bitmill.checkpoint.errors import CheckpointError
+from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.patterns import module_of
-from bitmill.checkpoint.plan import Plan, PlannedTensor
+from bitmill.checkpoint.plan import Plan
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.formats import NATIVE, LayerScheme
 
@@ -33,7 +34,7 @@ def split_layers(plan: Plan) -> list[str]:
         return []
     sets: dict[str, dict[str, LayerScheme | None]] = {}
     for tensor in plan.tensors:
-        key = fused_into(tensor)
+        key = fused_into(tensor.info)
         if key is not None:
             sets.setdefault(key, {})[tensor.module] = tensor.layer
     split = (parts for parts in sets.values() if len(set(parts.values())) > 1)
@@ -56,17 +57,17 @@ def _described(parts: dict[str, LayerScheme | None]) -> str:
     return ", ".join(f"{module}: {said}" for module, said in zip(parts, words, strict=True))
 
 
-def fused_into(tensor: PlannedTensor) -> str | None:
+def fused_into(info: TensorInfo) -> str | None:
     """What stands for the layer that vLLM makes of this weight and others; None if of it alone.
 
     Parts of another width are of another layer: q of cross-attention is not one with k and v.
     """
-    module = module_of(tensor.info)
-    if module is None or len(tensor.shape) != 2:
+    module = module_of(info)
+    if module is None or len(info.shape) != 2:
         return None
     expert = _EXPERT.match(module)
     if expert is not None:
         return expert[1]
     parent, _, last = module.rpartition(".")
     names = next((names for names in _FUSED if last in names), None)
-    return None if names is None else f"{parent}.{'+'.join(names)}:{tensor.shape[1]}"
+    return None if names is None else f"{parent}.{'+'.join(names)}:{info.shape[1]}"

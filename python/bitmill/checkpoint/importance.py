@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitmill._dtypes import Array
-from bitmill._importance import importance_for
+from bitmill._importance import Scaled, scaled
 from bitmill.checkpoint.digest import digest
 from bitmill.checkpoint.errors import CheckpointError, shown
 from bitmill.checkpoint.imatrix import Named, names_of
@@ -41,8 +41,12 @@ class Vector(NamedTuple):
 
     def read(self) -> Array:
         """Float32 from 0 to 1, one per column. CheckpointError if the file has changed."""
+        return self.read_scaled().values
+
+    def read_scaled(self) -> Scaled:
+        """The same, and what it is to be multiplied by."""
         found = _read(self)
-        if digest([found]) != self.digest:
+        if digest([found.values]) != self.digest:
             raise CheckpointError(f"{self.path}: {shown(self.key)} has changed; start again")
         return found
 
@@ -54,12 +58,12 @@ def _refuse_changed(vector: Vector) -> None:
 
 
 @lru_cache(maxsize=4)  # the pieces of a tensor come one after the other
-def _read(vector: Vector) -> Array:
+def _read(vector: Vector) -> Scaled:
     _refuse_changed(vector)
     given = open_importance(vector.path, vector.stamp)
     numbers = given.read(vector.key, vector.columns, vector.matrix)
-    found = importance_for(numbers, (vector.columns,))
-    found.flags.writeable = False
+    found = scaled(numbers, (vector.columns,))
+    found.values.flags.writeable = False
     return found
 
 
@@ -77,8 +81,8 @@ class Importance:
         return next((vector.path for vector in self.vectors.values()), None)
 
     def of(self, tensor: PlannedTensor) -> Vector | None:
-        """That of a tensor; None if it has none, or is kept."""
-        return None if tensor.layer is None else self.vectors.get(tensor.name)
+        """That of a tensor; None if it has none, is kept, or its scheme takes none."""
+        return self.vectors.get(tensor.name) if _takes(tensor) else None
 
     def digest(self, tensor: PlannedTensor) -> str | None:
         """What the importance of a tensor is known by."""
@@ -101,32 +105,38 @@ class Importance:
                 f"no importance for {len(missing)} of {len(quantized)} quantized weights: "
                 f"{_some(missing)}"
             )
+        idle = [t.name for t in plan.quantized if t.name in self.vectors and not _takes(t)]
+        if idle:
+            yield (
+                f"importance is not used for {len(idle)} of {len(quantized)} quantized weights, "
+                f"whose ranges are not of least squared error: {_some(idle)}"
+            )
         summed = [name for name in quantized if name in self.summed]
         if summed:
             yield f"the importance of all experts together for: {_some(summed)}"
 
 
+def _takes(tensor: PlannedTensor) -> bool:
+    return tensor.scheme is not None and tensor.scheme.takes_importance
+
+
 def read_importance(path: Path, config: Mapping[str, Any], plan: Plan) -> Importance:
     """The importances in a file for the weights that a plan quantizes, all read and checked.
 
-    Raises one CheckpointError for all entries that are wrong, or that a scheme does not take; also
-    if there is none for any weight.
+    Raises one CheckpointError for all entries that are wrong; also if there is none for any weight.
     """
     with failing_at(path):
         stamp = Stamp.of(os.stat(path))
     given = open_importance(path, stamp)
     named = _naming(path, config, plan, given)
-    vectors, summed, wrong, idle = {}, set(), [], []
+    vectors, summed, wrong = {}, set(), []
     for tensor in plan.quantized:
         found = named(tensor)
         if found is None or found.key not in given.keys:
             continue
-        if tensor.scheme is not None and not tensor.scheme.takes_importance:
-            idle.append(tensor)
-            continue
         vector = Vector(path, stamp, found.key, tensor.shape[-1], found.matrix)
         try:
-            vectors[tensor.name] = vector._replace(digest=digest([_read(vector)]))
+            vectors[tensor.name] = vector._replace(digest=digest([_read(vector).values]))
         except CheckpointError:  # which are ValueErrors too
             raise
         except (TypeError, ValueError) as error:
@@ -134,7 +144,6 @@ def read_importance(path: Path, config: Mapping[str, Any], plan: Plan) -> Import
             wrong.append(f"{shown(tensor.name)}{as_key}: {error}")
         if found.matrix is None and given.count(found.key) > 1:
             summed.add(tensor.name)
-    _refuse_idle(path, idle)
     if wrong:
         raise CheckpointError(
             f"{path}: what it holds is no importance of {len(wrong)} of {len(plan.quantized)} "
@@ -162,15 +171,14 @@ def _naming(
     return lambda tensor: Named(tensor.name if tensor.name in keys else tensor.module, None)
 
 
-def _refuse_idle(path: Path, idle: list[PlannedTensor]) -> None:
-    """Raise one error for all weights whose scheme does not take the importance that is there."""
-    if idle:
-        names = ", ".join(
-            f"{shown(t.name)} ({t.layer.describe()})" for t in idle if t.layer is not None
-        )
+def refuse_idle(importance: Importance, plan: Plan) -> None:
+    """Raise if no scheme of the plan takes the importance that is there for its weight."""
+    named = [tensor for tensor in plan.quantized if tensor.name in importance.vectors]
+    if named and not any(map(_takes, named)):
+        described = (f"{shown(t.name)} ({t.layer.describe()})" for t in named if t.layer)
         raise CheckpointError(
-            f"{path}: importance goes with ranges of least squared error, and these weights have "
-            f"others: {names}; choose clip='mse' or leave them out of the file"
+            f"{importance.path}: importance goes with ranges of least squared error, and the "
+            f"weights have others: {', '.join(described)}; choose clip='mse'"
         )
 
 

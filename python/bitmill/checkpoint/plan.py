@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bitmill.allocation import Allocation
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import DTYPES, NAMES, Spec, TensorInfo, parse_json
 from bitmill.checkpoint.ignored import ignore_list, spelling
@@ -93,6 +94,8 @@ class Plan:
     model: Model = field(default_factory=Model)
     max_shard_size: int = MAX_SHARD_SIZE
     """Bytes of a weight file, unless one tensor takes more."""
+    allocation: Allocation | None = field(default=None, compare=False)
+    """How the schemes were chosen, if that was for a budget; not in the file."""
 
     @property
     def quantized(self) -> tuple[PlannedTensor, ...]:

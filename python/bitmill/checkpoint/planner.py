@@ -21,7 +21,7 @@ from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
 from bitmill.checkpoint.sizes import parse_size
 from bitmill.checkpoint.unsupported import refuse_unsupported, supported
-from bitmill.formats import method_of
+from bitmill.formats import LayerScheme, method_of
 from bitmill.formats.compressed_tensors import LINEAR
 
 SCALE_DTYPES = ("auto", *STORAGES)
@@ -67,26 +67,17 @@ def plan_checkpoint(
     those of others.
     """
     source = src if isinstance(src, Checkpoint) else open_checkpoint(src)
-    if scale_dtype is not None:
-        _check.choice(scale_dtype, "scale_dtype", SCALE_DTYPES)
+    check_scale_dtype(scale_dtype)
     _check.choice(on_unsupported, "on_unsupported", ON_UNSUPPORTED)
     limit = parse_size(max_shard_size, "max_shard_size")
-    _refuse_quantized(source)
+    refuse_quantized(source)
     chosen = choose(rules, ignore=ignore, include=include)
-    model = _model(source)
-    _refuse_unmatched(source, chosen, model)
-    tensors = []
-    for path, info in source.tensors():
-        layer, reason = chosen.decide(info, model)
-        if layer is not None and scale_dtype is not None:
-            scales = _scale_dtype(scale_dtype, source, info)
-            layer = layer.with_weights(layer.weights.with_scales(scales))
-        planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
-        tensors.append(planned)
+    model = model_in(source)
+    tensors = decide(source, chosen, model, scale_dtype)
     if on_unsupported != "error":
         tensors = supported(tensors, model, fall_back=on_unsupported == "fallback")
     plan = Plan(tuple(tensors), {}, model, limit)
-    return _checked(source, plan, split_fused=split_fused)
+    return completed(source, plan, split_fused=split_fused)
 
 
 def check_plan(source: Checkpoint, plan: Plan) -> Plan:
@@ -94,7 +85,7 @@ def check_plan(source: Checkpoint, plan: Plan) -> Plan:
 
     Who made or edited it is trusted with the splitting of fused layers.
     """
-    _refuse_quantized(source)
+    refuse_quantized(source)
     planned = [(tensor.file, tensor.name, tensor.dtype, tensor.shape) for tensor in plan.tensors]
     found = [(path.name, info.name, info.dtype, info.shape) for path, info in source.tensors()]
     if planned != found:
@@ -104,10 +95,40 @@ def check_plan(source: Checkpoint, plan: Plan) -> Plan:
             f"{source.where}: the plan is for other tensors than these{example}; plan this "
             "checkpoint anew"
         )
-    return _checked(source, replace(plan, model=_model(source)), split_fused=True)
+    return completed(source, replace(plan, model=model_in(source)), split_fused=True)
 
 
-def _checked(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
+def decide(
+    source: Checkpoint, chosen: Chosen, model: Model, scale_dtype: str | None
+) -> list[PlannedTensor]:
+    """What checked rules make of every tensor. CheckpointError if a pattern selects nothing."""
+    _refuse_unmatched(source, chosen, model)
+    tensors = []
+    for path, info in source.tensors():
+        layer, reason = chosen.decide(info, model)
+        if layer is not None:
+            layer = with_scales(layer, scale_dtype, source, info)
+        planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
+        tensors.append(planned)
+    return tensors
+
+
+def check_scale_dtype(scale_dtype: str | None) -> None:
+    """Raise unless it is one of SCALE_DTYPES, or None."""
+    if scale_dtype is not None:
+        _check.choice(scale_dtype, "scale_dtype", SCALE_DTYPES)
+
+
+def with_scales(
+    layer: LayerScheme, scale_dtype: str | None, source: Checkpoint, info: TensorInfo
+) -> LayerScheme:
+    """The same with the scales that `scale_dtype` asks for in this tensor; None leaves them."""
+    if scale_dtype is None:
+        return layer
+    return layer.with_weights(layer.weights.with_scales(_scale_dtype(scale_dtype, source, info)))
+
+
+def completed(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
     """The plan with the sizes of its files; CheckpointError if it cannot be carried out."""
     refuse_unsupported(source, plan)
     _refuse_two_methods(source, plan)
@@ -117,7 +138,8 @@ def _checked(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
     return replace(plan, files=lay_out(source, plan).sizes())
 
 
-def _model(source: Checkpoint) -> Model:
+def model_in(source: Checkpoint) -> Model:
+    """The model that a checkpoint is of."""
     return model_of(source.config, [info.name for _, info in source.tensors()])
 
 
@@ -129,7 +151,8 @@ def _scale_dtype(asked: str, source: Checkpoint, info: TensorInfo) -> str:
     return found if found in STORAGES else "float32"
 
 
-def _refuse_quantized(source: Checkpoint) -> None:
+def refuse_quantized(source: Checkpoint) -> None:
+    """Raise if config.json says that the weights are quantized already."""
     said = quantization_of(source)
     if said is not None:
         raise CheckpointError(

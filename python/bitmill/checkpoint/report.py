@@ -193,6 +193,10 @@ def _tensor(said: Mapping[str, Any]) -> TensorReport:
 
 
 def _metrics(said: Mapping[str, Any]) -> Metrics:
-    """The inverse of `Metrics.to_dict`."""
+    """The inverse of `Metrics.to_dict`, for the measures that a report holds."""
     limit = -math.inf if said["max_abs"] else math.inf
-    return Metrics(**{name: limit if v is None else float(v) for name, v in said.items()})
+    names = ("mse", "sqnr_db", "cosine", "max_abs")
+    mse, sqnr_db, cosine, max_abs = (
+        limit if said[name] is None else float(said[name]) for name in names
+    )
+    return Metrics(mse, sqnr_db, cosine, max_abs)

@@ -15,7 +15,7 @@ from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_linear
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.formats.compressed_tensors import LINEAR
-from bitmill.schemes import Affine, Float, Scheme
+from bitmill.schemes import Affine, Float, Outliers, Scheme
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
 _FLOAT_OPTIONS = {f.name for f in fields(Float) if f.name != "scales"}
@@ -40,18 +40,27 @@ class Chosen:
 
     def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | None, str]:
         """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
-        for pattern in self.ignored:
-            if matches(pattern, info, model):
-                return None, f"ignored: {pattern}"
+        pattern = self.ignoring(info, model)
+        if pattern is not None:
+            return None, f"ignored: {pattern}"
         for pattern, layer in self.layers.items():
             if matches(pattern, info, model):
                 return layer, pattern if layer is not None else f"kept by rule: {pattern}"
         return None, why_not_linear(info, model) or "no rule matches"
 
+    def ignoring(self, info: TensorInfo, model: Model) -> str | None:
+        """The pattern by which a tensor is ignored, or None."""
+        return next((p for p in self.ignored if matches(p, info, model)), None)
+
     def unmatched(self, infos: list[TensorInfo], model: Model) -> list[str]:
         """The patterns that select none of these tensors."""
         patterns = [p for p in (*self.layers, *self.ignored) if p not in self.optional]
         return [p for p in patterns if not any(matches(p, info, model) for info in infos)]
+
+
+def keep_all(ignore: Iterable[str]) -> Chosen:
+    """Rules that select nothing, and tell why each tensor is kept."""
+    return Chosen({}, _patterns(ignore, "ignore"))
 
 
 def choose(rules: Rules, *, ignore: Iterable[str] = (), include: Iterable[str] = ()) -> Chosen:
@@ -96,8 +105,9 @@ def read_rules(path: str | os.PathLike[str]) -> RuleFile:
 
     A rule is the name of a preset, "keep", or a table with `bits` and other arguments of
     `bitmill.Affine`, or `kind` and others of `bitmill.Float`; `input_activations` and `format` of a
-    `LayerScheme` among them. As on the command line, groups of integers are of 128 but at 8 bits;
-    `group_size = "none"` is a scale per row.
+    `LayerScheme` may be among them, and `outliers`, the fraction of `bitmill.Outliers`. As on the
+    command line, groups of integers are of 128 but at 8 bits; `group_size = "none"` is a scale per
+    row.
 
         ignore = ["re:.*\\\\.gate$"]
         [rules]
@@ -152,21 +162,27 @@ def _word(said: Any) -> str:
 def _floats(said: dict[str, Any]) -> LayerScheme:
     """A rule for a kind of floats."""
     options, layer = _split(said, _FLOAT_OPTIONS)
+    outliers = options.pop("outliers", None)
     if options.get("group_size") == "none":
         options["group_size"] = None
-    return LayerScheme(Float(**options), **layer)
+    return LayerScheme(_around(Float(**options), outliers), **layer)
+
+
+def _around(weights: Scheme, outliers: Any) -> Scheme:
+    """The scheme with this fraction of outliers, if there is one."""
+    return weights if outliers is None else Outliers(weights, outliers)
 
 
 def _split(said: dict[str, Any], known: Set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of a scheme, all `known`, and those of a layer."""
+    """The options of a scheme, all `known` or "outliers", and those of a layer."""
     if "scales" in said:
         raise ValueError("'scales' is said once for the whole model: pass scale_dtype=")
     options = dict(said)
     of_layer = {"input_activations", "format"}
     layer = {key: options.pop(key) for key in of_layer & options.keys()}
-    unknown = sorted(options.keys() - known)
+    unknown = sorted(options.keys() - known - {"outliers"})
     if unknown:
-        listed = ", ".join(sorted({*known, *of_layer}))
+        listed = ", ".join(sorted({*known, *of_layer, "outliers"}))
         raise ValueError(f"{unknown[0]!r} is not one of: {listed}")
     return options, layer
 
@@ -181,8 +197,9 @@ def _table(said: dict[str, Any]) -> LayerScheme:
             "dots must stand in quotes"
         )
     options, layer = _split(said, _OPTIONS)
+    outliers = options.pop("outliers", None)
     if "axis" not in options:
         options.setdefault("group_size", "none" if options["bits"] == 8 else 128)
     if options.get("group_size") == "none":
         options["group_size"] = None
-    return LayerScheme(Affine(**options), **layer)
+    return LayerScheme(_around(Affine(**options), outliers), **layer)

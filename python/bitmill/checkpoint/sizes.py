@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-_UNITS = {"": 1, "B": 1} | {
+UNITS = {"": 1, "B": 1} | {
     unit: base**power
     for base, suffix in ((1000, "B"), (1024, "iB"))
     for power, letter in enumerate("KMGT", 1)
@@ -28,11 +28,11 @@ def parse_size(value: Any, name: str) -> int:
     """
     if isinstance(value, str):
         found = _SIZE.fullmatch(value)
-        if found is None or found[2].upper() not in _UNITS:
+        if found is None or found[2].upper() not in UNITS:
             raise ValueError(
                 f"{name}={value!r} is no size; wanted bytes as a number, or such as '256MiB', '5GB'"
             )
-        count = int(Decimal(found[1]) * _UNITS[found[2].upper()])
+        count = int(Decimal(found[1]) * UNITS[found[2].upper()])
     elif isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is a bool; {name} takes a size such as '1GiB'")
     else:

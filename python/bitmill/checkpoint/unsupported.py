@@ -11,7 +11,7 @@ from bitmill.checkpoint.patterns import Model, is_conv1d, is_embedding, module_o
 from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.formats import BY_NAME, NATIVE, LayerScheme
-from bitmill.schemes import Affine, Scheme
+from bitmill.schemes import Affine
 
 _FALLBACK_GROUPS = (128, 64, 32, None)
 
@@ -27,7 +27,7 @@ def refuse_unsupported(source: Checkpoint, plan: Plan) -> None:
         raise CheckpointError(f"{source.where}: nothing to quantize: all is ignored, or to be kept")
     names: dict[str, list[str]] = {}
     for tensor in plan.quantized:
-        reason = _why_not(tensor, plan.model)
+        reason = why_not_stored(tensor, plan.model)
         if reason is not None:
             names.setdefault(reason, []).append(tensor.module)
     if names:
@@ -48,7 +48,7 @@ def supported(
     """
     sets: dict[str, list[int]] = {}
     for i, tensor in enumerate(tensors):
-        sets.setdefault(fused_into(tensor) or tensor.name, []).append(i)
+        sets.setdefault(fused_into(tensor.info) or tensor.name, []).append(i)
     made = list(tensors)
     for members in sets.values():
         parts = _supported_parts([tensors[i] for i in members], model, fall_back)
@@ -61,7 +61,7 @@ def _supported_parts(
     parts: list[PlannedTensor], model: Model, fall_back: bool
 ) -> list[PlannedTensor]:
     """The same for the parts of one layer, each with the bits that its own rule gives it."""
-    reason = next((why for part in parts if (why := _why_not(part, model)) is not None), None)
+    reason = next((why for part in parts if (why := why_not_stored(part, model)) is not None), None)
     if reason is None:
         return parts
     for size in _FALLBACK_GROUPS if fall_back else ():
@@ -69,7 +69,7 @@ def _supported_parts(
             replace(p, layer=_regrouped(p.layer, size), unsupported=reason) if p.layer else p
             for p in parts
         ]
-        if all(_why_not(part, model) is None for part in changed):
+        if all(why_not_stored(part, model) is None for part in changed):
             return changed
     kept = f"unsupported: {reason}"
     return [
@@ -87,7 +87,7 @@ def _regrouped(layer: LayerScheme, size: int | None) -> LayerScheme:
     return layer.with_weights(replace(scheme, group_size=size))
 
 
-def _why_not(planned: PlannedTensor, model: Model) -> str | None:
+def why_not_stored(planned: PlannedTensor, model: Model) -> str | None:
     """Why a tensor cannot be stored as planned; None if it can."""
     layer = planned.layer
     if layer is None:
@@ -102,16 +102,15 @@ def _why_not(planned: PlannedTensor, model: Model) -> str | None:
             reason = "an embedding, which loaders of compressed-tensors do not take for a Linear"
         elif model.tied and planned.module.rpartition(".")[2] == "lm_head":
             reason = "lm_head is tied to the embedding (tie_word_embeddings in config.json)"
-    reason = reason or _why_no_layout(layer.weights, planned.shape)
-    return reason or BY_NAME[layer.format].why_not(layer.weights, planned.shape)
+    return reason or why_no_place(layer, planned.shape)
 
 
-def _why_no_layout(scheme: Scheme, shape: tuple[int, ...]) -> str | None:
-    """Why a scheme cannot cut this shape into groups, whatever the format; None if it can."""
+def why_no_place(layer: LayerScheme, shape: tuple[int, ...]) -> str | None:
+    """Why scheme and format have no place for a weight of this shape, whatever it is; or None."""
     if not shape:
         return "it is a single number"
     try:
-        scheme.layout(shape)
+        layer.weights.layout(shape)
     except ValueError as error:
         return str(error)
-    return None
+    return BY_NAME[layer.format].why_not(layer.weights, shape)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,28 +17,37 @@ from bitmill.checkpoint import (
     read_plan,
     read_rules,
 )
-from bitmill.checkpoint.convert import MAX_MEMORY, ON_NONFINITE
+from bitmill.checkpoint.convert import MAX_MEMORY
 from bitmill.checkpoint.plan import MAX_SHARD_SIZE
-from bitmill.checkpoint.planner import ON_UNSUPPORTED, SCALE_DTYPES, check_plan
+from bitmill.checkpoint.planner import ON_UNSUPPORTED, check_plan
 from bitmill.checkpoint.rules import Rules
 from bitmill.cli.arguments import (
     add_json,
+    add_patterns,
+    add_run,
+    add_scale_dtype,
     add_threads,
     clip,
     group_size,
     path,
-    pattern,
     print_json,
     size,
     threads_of,
+)
+from bitmill.cli.budget import (
+    BUDGET,
+    MEASURING,
+    add_budget,
+    allocation_lines,
+    plan_for_budget,
 )
 from bitmill.cli.dask import add_dask, dask_executor
 from bitmill.cli.hub import local, source
 from bitmill.cli.progress import ProgressDisplay
 from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
-from bitmill.formats import INPUT_ACTIVATIONS, LAYER_FORMATS, PRESETS, LayerScheme
-from bitmill.schemes import Affine
+from bitmill.formats import LAYER_FORMATS, PRESETS, LayerScheme
+from bitmill.schemes import Affine, Outliers, Scheme
 
 _DEFAULT = "W4A16"
 _MOST_CLIPPED = 6
@@ -54,6 +64,10 @@ A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights
 that are no embeddings, norms, routers or lm_head), or re: and a regex that
 matches from the start of the name. --ignore and --include take one pattern
 each, and can be repeated.
+
+With --budget each weight gets one of the --candidates, so that the squared
+errors, summed over all weights, are least: all are measured first, as by
+'bitmill sensitivity', which says what the names stand for.
 
 A rules FILE is TOML; the first pattern that matches wins:
   # ignore = ["re:.*shared_expert.*"]
@@ -77,8 +91,10 @@ def add_parser(commands: Any) -> None:
         "dst", metavar="DST", type=path, nargs="?", help="folder to write (not with --dry-run)"
     )
     _add_scheme(parser.add_argument_group("scheme"))
+    add_budget(parser.add_argument_group("schemes for a budget"))
     _add_selection(parser.add_argument_group("which weights"))
-    add = parser.add_argument_group("the run").add_argument
+    group = parser.add_argument_group("the run")
+    add = group.add_argument
     add("--dry-run", action="store_true", help="print the plan with exact sizes, write nothing")
     add(
         "--plan",
@@ -88,30 +104,12 @@ def add_parser(commands: Any) -> None:
     )
     add("--overwrite", action="store_true", help="replace the checkpoint that is in DST")
     add(
-        "--max-memory",
-        type=size,
-        metavar="SIZE",
-        help=f"memory for the tensors, such as 256MiB (default: {MAX_MEMORY})",
-    )
-    add(
         "--max-shard-size",
         type=size,
         metavar="SIZE",
         help="largest file of weights (default: 5GB; a tensor that is larger has its own)",
     )
-    add(
-        "--importance",
-        type=path,
-        metavar="FILE",
-        help="weigh errors by the columns of a weight: .npz or .safetensors with one number per "
-        "column for each, or an imatrix GGUF of llama.cpp (pip install 'bitmill[gguf]')",
-    )
-    add(
-        "--on-nonfinite",
-        default="error",
-        choices=ON_NONFINITE,
-        help="a weight with NaN or infinities: stop (default), or leave it unquantized",
-    )
+    add_run(group)
     add("--profile", action="store_true", help="say how long was read, quantized and written")
     add_dask(parser)
     add_threads(parser)
@@ -137,6 +135,13 @@ def _add_scheme(group: Any) -> None:
         help="weights per scale, or none: one scale per row (default: 128, none at 8 bits)",
     )
     add(
+        "--outliers",
+        type=float,
+        metavar="FRACTION",
+        help="keep this part of a weight, its largest values, in float16 beside the codes, such "
+        "as 0.005 (which bitmill alone reads)",
+    )
+    add(
         "--clip",
         type=clip,
         metavar="NAME",
@@ -148,27 +153,22 @@ def _add_scheme(group: Any) -> None:
         choices=("absmax", "full_range", "signed_max"),
         help="how a range becomes a scale (default: absmax)",
     )
-    add(
-        "--scale-dtype",
-        choices=SCALE_DTYPES,
-        help="storage of the scales (default: auto, the dtype of the model)",
-    )
+    add_scale_dtype(group)
     add(
         "--activations",
-        choices=INPUT_ACTIVATIONS,
+        choices=("int8",),
         help="with --bits: tell the runtime to quantize the layers' inputs, per token",
     )
-    add("--format", choices=LAYER_FORMATS, help="how codes are stored (default: by the scheme)")
+    add(
+        "--format",
+        choices=LAYER_FORMATS,
+        metavar="NAME",
+        help=f"how codes are stored: {', '.join(LAYER_FORMATS)} (default: by the scheme)",
+    )
 
 
 def _add_selection(group: Any) -> None:
-    for option, what in (
-        ("--ignore", "keep modules as they are"),
-        ("--include", "quantize modules besides Linear"),
-    ):
-        group.add_argument(
-            option, action="append", default=[], type=pattern, metavar="PATTERN", help=what
-        )
+    add_patterns(group)
     group.add_argument(
         "--on-unsupported",
         default="error",
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> None:
     num_threads = threads_of(args)
     given = read_plan(args.plan) if _takes_plan(args) else _rules(args)
     args.src = local(args.src)  # last, for it may take long
-    plan = given if isinstance(given, Plan) else _plan(args, *given)
+    plan = given if isinstance(given, Plan) else _plan(args, given, num_threads)
     if args.dry_run:
         if isinstance(given, Plan):
             limit = args.max_shard_size or plan.max_shard_size
@@ -199,14 +199,14 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             print_json(plan.to_dict())
         else:
-            print(*plan_lines(plan), sep="\n")
+            print(*plan_lines(plan), *allocation_lines(plan), sep="\n")
         return
     report = _quantize(args, plan, num_threads)
     if args.json:
         said = {**report.to_dict(), "seconds": report.seconds, "unchanged": report.unchanged}
         print_json(said | ({"profile": report.profile} if args.profile else {}))
         return
-    print(*report_lines(report), sep="\n")
+    print(*report_lines(report), *allocation_lines(plan), sep="\n")
     if args.profile:
         print(*profile_lines(report), sep="\n")
     done = "nothing to do: it is just this already in" if report.unchanged else "written to"
@@ -231,8 +231,13 @@ def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
         )
 
 
-def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]]:
-    """The rules and further patterns to ignore; options that exclude each other end the program."""
+def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]] | None:
+    """The rules and further patterns to ignore; None where a budget decides.
+
+    Options that exclude each other end the program.
+    """
+    if args.budget is not None:
+        return None
     if args.rules is None:
         return _layer(args), []
     return read_rules(args.rules)
@@ -250,19 +255,26 @@ def _layer(args: argparse.Namespace) -> LayerScheme:
         changes["group_size"] = args.group_size or None
     try:
         layer = _base(args)
-        if not isinstance(layer.weights, Affine):
-            for name in changes:
-                option = name.replace("_", "-")
-                parser.error(f"--{option} does not go with --scheme {args.scheme}")
-            return replace(layer, format=args.format or "auto")
-        if layer.weights.bits <= _MOST_CLIPPED:
-            changes.setdefault("clip", "mse")
-        if not layer.weights.symmetric and args.scale_rule not in (None, "absmax"):
-            parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
-        weights = replace(layer.weights, **changes)
+        weights = _changed(args, layer.weights, changes)
+        if args.outliers is not None:
+            weights = Outliers(weights, args.outliers)
         return LayerScheme(weights, layer.input_activations, format=args.format or "auto")
     except ValueError as error:
         parser.error(str(error))
+
+
+def _changed(args: argparse.Namespace, weights: Scheme, changes: dict[str, Any]) -> Scheme:
+    """A scheme with the options that were given."""
+    if not isinstance(weights, Affine):
+        for name in changes:
+            option = name.replace("_", "-")
+            args.parser.error(f"--{option} does not go with --scheme {args.scheme}")
+        return weights
+    if weights.bits <= _MOST_CLIPPED:
+        changes.setdefault("clip", "mse")
+    if not weights.symmetric and args.scale_rule not in (None, "absmax"):
+        args.parser.error(f"--scale-rule {args.scale_rule} does not go with asymmetric codes")
+    return replace(weights, **changes)
 
 
 def _base(args: argparse.Namespace) -> LayerScheme:
@@ -274,7 +286,13 @@ def _base(args: argparse.Namespace) -> LayerScheme:
     return LayerScheme(weights, args.activations)
 
 
-def _plan(args: argparse.Namespace, rules: Rules, ignore: list[str]) -> Plan:
+def _plan(
+    args: argparse.Namespace, given: tuple[Rules, list[str]] | None, num_threads: int
+) -> Plan:
+    """The plan of rules, or for the budget."""
+    if given is None:
+        return plan_for_budget(args, num_threads)
+    rules, ignore = given
     return plan_checkpoint(
         args.src,
         rules,
@@ -297,13 +315,15 @@ _SCHEME = (
     "bits",
     "asymmetric",
     "group_size",
+    "outliers",
     "clip",
     "scale_rule",
     "activations",
     "format",
 )
-_RUN = ("overwrite", "max_memory", "on_nonfinite", "importance", "profile", "dask")
+_RUN = ("overwrite", *MEASURING, "profile", "dask")
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
+_CHOICE = ("budget", *BUDGET)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -314,18 +334,26 @@ def _check(args: argparse.Namespace) -> None:
             "--dry-run takes no DST" if args.dry_run else "DST, the folder to write, is missing"
         )
     if args.dry_run:
-        _refuse(args, _RUN, "goes with writing, not with --dry-run")
+        measures = args.budget is not None and args.sensitivity is None
+        names = set(_RUN) - set(MEASURING if measures else ())
+        _refuse(args, sorted(names), "goes with writing, not with --dry-run")
     if _takes_plan(args):
         _refuse(
             args,
-            (*_SCHEME, *_SELECTION),
+            (*_SCHEME, *_CHOICE, *_SELECTION),
             "--plan says all that" + (": FILE is there" if args.dry_run else ""),
         )
     elif args.rules is not None:
-        _refuse(args, (*_SCHEME, "include"), "--rules says all that")
+        _refuse(args, (*_SCHEME, *_CHOICE, "include"), "--rules says all that")
+    elif args.budget is not None:
+        _refuse(args, (*_SCHEME, "on_unsupported"), "goes with one scheme, not with --budget")
+        if args.sensitivity is not None:
+            _refuse(args, ("include", "scale_dtype"), "--sensitivity says that")
+    else:
+        _refuse(args, BUDGET, "goes with --budget")
 
 
-def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+def _refuse(args: argparse.Namespace, names: Iterable[str], why: str) -> None:
     parser: argparse.ArgumentParser = args.parser
     for name in names:
         if getattr(args, name) != parser.get_default(name):

@@ -14,6 +14,7 @@ _OPTIONS = {
     "on_nonfinite='keep'": "--on-nonfinite keep",
     "max_memory=": "--max-memory ",
     "clip='mse'": "--clip mse",
+    "budget=": "--budget ",
 }
 """What errors of the layers below tell to pass, and what it is called here."""
 _OPTION = re.compile(rf"(?<![^ (])({'|'.join(_OPTIONS)})")

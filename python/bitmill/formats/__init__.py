@@ -2,7 +2,7 @@
 """Storage formats, one module each: how a weight is stored, and how a config.json tells of it."""
 
 from bitmill.formats import compressed_tensors, floats, int_quantized, native, pack_quantized
-from bitmill.formats.base import Format, Method, Weight, total
+from bitmill.formats.base import Format, Method, Weight
 from bitmill.formats.layer import (
     INPUT_ACTIVATIONS,
     INT_QUANTIZED,
@@ -14,6 +14,7 @@ from bitmill.formats.layer import (
     as_layer,
     layer_from_dict,
 )
+from bitmill.schemes import total
 
 FORMATS = ("compressed_tensors", "native")
 """The modules of this package whose `nbytes` says what a weight takes in a file."""

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from bitmill._dtypes import Array, dtype
+from bitmill._dtypes import Array
 from bitmill.formats.layer import LayerScheme
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Field, Scheme
@@ -94,12 +93,3 @@ def held(arrays: Mapping[str, Array], name: str) -> Array:
     if name not in arrays:
         raise ValueError(f"{name} is missing; found {', '.join(arrays) or 'nothing'}")
     return arrays[name]
-
-
-def total(fields: Iterable[Field]) -> int:
-    """Bytes of arrays of these dtypes and shapes.
-
-    >>> total([Field("codes", "int8", (2, 8)), Field("scale", "bfloat16", (2, 1))])
-    20
-    """
-    return sum(math.prod(field.shape) * dtype(field.dtype).itemsize for field in fields)

@@ -188,6 +188,13 @@ def _notes_of_floats(weight: Weight, scheme: Float) -> Iterator[str]:
         yield f"vLLM takes {scheme.kind} weights in its newest versions only"
     elif scheme.group_size is not None:
         yield "vLLM takes fp8 weights with one scale per row or tensor only"
+    if not scheme.kind.startswith("fp8") and weight.dtype != "bfloat16":
+        yield (
+            f"Transformers makes bfloat16 of {scheme.kind} weights: a {weight.dtype} model loads "
+            "only with dequantize=True"
+        )
+    if scheme.kind == "mxfp6_e2m3":
+        yield "mxfp6 weights need compressed-tensors 0.20 or newer"
     if scheme.kind.startswith("fp8"):
         yield from _notes_of_scales(weight, scheme.scales)
 

@@ -20,10 +20,10 @@ import numpy as np
 
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill.formats import affine
-from bitmill.formats.base import held, total
+from bitmill.formats.base import held
 from bitmill.formats.layer import FLOAT_FORMATS
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Field, Float, Scheme
+from bitmill.schemes import Field, Float, Scheme, total
 
 _NAMES = {
     "codes": "weight",

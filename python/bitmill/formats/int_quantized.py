@@ -17,10 +17,10 @@ import numpy as np
 
 from bitmill._dtypes import Array
 from bitmill.formats import affine
-from bitmill.formats.base import held, total
+from bitmill.formats.base import held
 from bitmill.layouts import pack
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Affine, Field, Scheme
+from bitmill.schemes import Affine, Field, Scheme, total
 
 scheme_of = affine.scheme_of
 

@@ -44,7 +44,7 @@ class LayerScheme:
         (one int8 per code), and one for each kind of float that it has; "native", which bitmill
         alone reads, for any scheme; "auto": that of the kind of float, "int-quantized" if there are
         input activations, "native" for what compressed-tensors has no place for (offsets, two-level
-        scales), else "pack-quantized".
+        scales, tables, outliers), else "pack-quantized".
 
     Raises ValueError for another name, TypeError for what is no scheme.
 
@@ -82,7 +82,7 @@ class LayerScheme:
             return FLOAT_FORMATS.get(weights.kind, NATIVE)
         if self.input_activations is not None:
             return INT_QUANTIZED
-        if isinstance(weights, Affine) and (weights.offset or isinstance(weights.scales, Scales)):
+        if not isinstance(weights, Affine) or weights.offset or isinstance(weights.scales, Scales):
             return NATIVE
         return PACK_QUANTIZED
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from bitmill import schemes
 from bitmill._dtypes import Array
-from bitmill.formats.base import Weight, held, total
+from bitmill.formats.base import Weight, held
 from bitmill.formats.layer import NATIVE, LayerScheme
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Field, Scheme
+from bitmill.schemes import Field, Scheme, total
 
 METHOD = "bitmill"
 VERSION = 1

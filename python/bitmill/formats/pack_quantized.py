@@ -22,10 +22,10 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill._sizes import word_count
 from bitmill.formats import affine
-from bitmill.formats.base import held, total
+from bitmill.formats.base import held
 from bitmill.layouts import pack, unpack
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Affine, Field, Scheme
+from bitmill.schemes import Affine, Field, Scheme, total
 
 scheme_of = affine.scheme_of
 

@@ -8,7 +8,7 @@ are 2-D, C-contiguous and native; `bitmill.quantize` and its kin take any.
 from bitmill.kernels.affine import affine_decode, affine_encode, affine_params, affine_quantize
 from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
-from bitmill.kernels.errors import error_sums
+from bitmill.kernels.errors import error_sums, weighed_error
 from bitmill.kernels.histogram import histogram
 from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
 from bitmill.kernels.minifloats import float_decode, float_encode
@@ -49,4 +49,5 @@ __all__ = [
     "two_level_params",
     "unpack",
     "value_counts",
+    "weighed_error",
 ]

@@ -21,3 +21,17 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
             carrier(x), code(name_of(x.dtype)), y, rows, length, out, resolve(num_threads)
         )
     return ErrorSums._make(out)
+
+
+def weighed_error(
+    x: Array, y: Array, importance: Array, *, num_threads: int | None = None
+) -> Array:
+    """`bitmill.reference.weighed_error`, fast."""
+    x, y, importance = _arguments.weighed_error(x, y, importance)
+    rows, length = x.shape
+    out = np.zeros(rows)
+    if x.size:
+        by_row = importance.shape[0] == rows
+        given = (carrier(x), code(name_of(x.dtype)), y, importance, by_row)
+        _core.weighed_error(*given, rows, length, out, resolve(num_threads))
+    return out

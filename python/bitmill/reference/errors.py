@@ -27,6 +27,19 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
     return ErrorSums._make([*sums, np.abs(d).max(axis=(1, 2, 3), initial=0)])
 
 
+def weighed_error(
+    x: Array, y: Array, importance: Array, *, num_threads: int | None = None
+) -> Array:
+    """Σ w·(x−y)² over each row of `x` and `y` (float32) [R, C], float64 [R].
+
+    `importance` holds the w: float32 [1, C] from 0 to 1, one for each column, or [R, C]. x and y
+    are finite; all are widened to float64. Terms are added in the order of `error_sums`.
+    """
+    x, y, importance = _arguments.weighed_error(x, y, importance)
+    d = _blocks(to_float32(x)) - _blocks(y)
+    return _tree_sum(_blocks(importance) * (d * d))
+
+
 def _blocks(x: Array) -> Array:
     """float64 [R, blocks, steps, lanes]; the zeros that fill the last block change no sum."""
     rows, length = x.shape

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from bitmill._dtypes import Array
+from bitmill._dtypes import Array, dtype
 
 
 class Field(NamedTuple):
@@ -15,6 +16,15 @@ class Field(NamedTuple):
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+
+def total(fields: Iterable[Field]) -> int:
+    """Bytes of arrays of these dtypes and shapes.
+
+    >>> total([Field("codes", "int8", (2, 8)), Field("scale", "bfloat16", (2, 1))])
+    20
+    """
+    return sum(math.prod(field.shape) * dtype(field.dtype).itemsize for field in fields)
 
 
 class Cut(NamedTuple):
@@ -34,6 +44,8 @@ class Encoded(NamedTuple):
 
     arrays: dict[str, Array]
     health: dict[str, int]
+    scheme: Scheme | None = None
+    """The scheme that has the layout of these arrays, where data decide it and it is another."""
 
 
 Held = tuple[Array | None, Array | None, Array | None]
