@@ -66,8 +66,10 @@ def label_of(file: str, args: dict[str, Any], *, config: bool) -> str:
     if folder == "bitsandbytes":
         if name.startswith("int8"):
             return "int8 row"
-        nested = " nested" if args["double_quant"] else ""
-        return f"{args['quant_type']} b{args['blocksize']}{nested}"
+        kind, size, double = args["quant_type"], args["blocksize"], args["double_quant"]
+        if config:
+            return f"{kind.upper()} g{size}{' dq' if double else ''}"
+        return f"{kind} b{size}{' nested' if double else ''}"
     if args["format"] in FLOAT_LABELS:
         return float_label(args, config=config)
     if not config:

@@ -16,11 +16,13 @@ from bitmill.checkpoint.patterns import weight_of
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.store import descriptions_in
 from bitmill.formats import (
+    BITSANDBYTES,
     BY_NAME,
     INT_QUANTIZED,
     NATIVE,
     PACK_QUANTIZED,
     Format,
+    bitsandbytes,
     compressed_tensors,
     floats,
     native,
@@ -150,8 +152,8 @@ def _of_compressed_tensors(
         label = group.format
         if label in (None, "naive-quantized"):  # as int-quantized, or float-quantized
             label = floats.label(group.weights) or (PACK_QUANTIZED if packed else INT_QUANTIZED)
-        if label not in BY_NAME or label == NATIVE:
-            known = ", ".join(name for name in BY_NAME if name != NATIVE)
+        if label not in BY_NAME or label in (BITSANDBYTES, NATIVE):
+            known = ", ".join(name for name in BY_NAME if name not in (BITSANDBYTES, NATIVE))
             raise ValueError(f"{module!r} is in the format {label!r}; bitmill reads {known}")
         yield Stored(
             weight_of(module, len(info.shape)) if module else "weight",
@@ -162,9 +164,23 @@ def _of_compressed_tensors(
         )
 
 
+def _of_bitsandbytes(said: Mapping[str, Any], places: Mapping[str, Place]) -> Iterator[Stored]:
+    """The 4-bit weights of bitsandbytes, each of which has a state."""
+    if not said.get("load_in_4bit", said.get("_load_in_4bit")):
+        raise ValueError("its weights are no 4-bit ones, which bitmill alone reads")
+    for name in places:
+        module, state, kind = name.rpartition(bitsandbytes.STATE)
+        if not state:
+            continue
+        parts = _parts(bitsandbytes.fields({"quant_type": kind}), module, places)
+        described = bitsandbytes.description({part: at.shape for part, (_, at) in parts.items()})
+        yield Stored(f"{module}weight", BITSANDBYTES, described, parts)
+
+
 _FINDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Place]], Iterator[Stored]]] = {
     native.METHOD: _of_bitmill,
     compressed_tensors.METHOD: _of_compressed_tensors,
+    bitsandbytes.METHOD: _of_bitsandbytes,
 }
 
 

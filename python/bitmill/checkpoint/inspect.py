@@ -23,7 +23,7 @@ from bitmill.checkpoint.gguf import MAGIC, TYPES, read_gguf
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.paths import failing_at, given_path, regular_file
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
-from bitmill.formats import NATIVE
+from bitmill.formats import BITSANDBYTES, NATIVE
 from bitmill.formats.compressed_tensors import METHOD
 from bitmill.metrics import count_nonfinite
 from bitmill.qtensor import QTensor
@@ -255,7 +255,7 @@ def _read_item(stored: Stored) -> Item:
         stored.name,
         stored.shape(),
         kind + (" a8" if stored.input_activations else ""),
-        BITMILL if stored.label == NATIVE else METHOD,
+        {NATIVE: BITMILL, BITSANDBYTES: BITSANDBYTES}.get(stored.label, METHOD),
         sum(info.nbytes for info in parts),
         tuple(info.name for info in parts),
     )

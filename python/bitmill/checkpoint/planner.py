@@ -125,7 +125,7 @@ def with_scales(
     """The same with the scales that `scale_dtype` asks for in this tensor; None leaves them."""
     if scale_dtype is None:
         return layer
-    return layer.with_weights(layer.weights.with_scales(_scale_dtype(scale_dtype, source, info)))
+    return layer.with_scales(_scale_dtype(scale_dtype, source, info))
 
 
 def completed(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:
@@ -187,8 +187,8 @@ def _refuse_two_methods(source: Checkpoint, plan: Plan) -> None:
     formats = {tensor.layer.format for tensor in plan.quantized if tensor.layer is not None}
     if len({id(method_of(format)) for format in formats}) > 1:
         raise CheckpointError(
-            f"{source.where}: formats {', '.join(sorted(formats))} in one checkpoint; the native "
-            "one goes with no other, since no runtime reads it"
+            f"{source.where}: formats {', '.join(sorted(formats))} in one checkpoint; those of "
+            "compressed-tensors go together, the others with none"
         )
 
 

@@ -182,7 +182,7 @@ def _of_array(name: str, x: Any, layers: Layers, scale_dtype: str | None) -> Sub
             if scale_dtype is not None:
                 auto = "float32" if kind == "float64" else kind
                 scales = auto if scale_dtype == "auto" else scale_dtype
-                layer = layer.with_weights(layer.weights.with_scales(scales))
+                layer = layer.with_scales(scales)
             planned = PlannedTensor(name, "", info.dtype, info.shape, layer, "")
             subject.add(label, planned, why_no_place(layer, info.shape))
     return subject

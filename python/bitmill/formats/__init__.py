@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Storage formats, one module each: how a weight is stored, and how a config.json tells of it."""
 
-from bitmill.formats import compressed_tensors, floats, int_quantized, native, pack_quantized
+from bitmill.formats import (
+    bitsandbytes,
+    compressed_tensors,
+    floats,
+    int_quantized,
+    native,
+    pack_quantized,
+)
 from bitmill.formats.base import Format, Method, Weight
 from bitmill.formats.layer import (
+    BITSANDBYTES,
     INPUT_ACTIVATIONS,
     INT_QUANTIZED,
     LAYER_FORMATS,
@@ -16,13 +24,14 @@ from bitmill.formats.layer import (
 )
 from bitmill.schemes import total
 
-FORMATS = ("compressed_tensors", "native")
+FORMATS = ("compressed_tensors", "bitsandbytes", "native")
 """The modules of this package whose `nbytes` says what a weight takes in a file."""
 
 BY_NAME: dict[str, Format] = {
     PACK_QUANTIZED: pack_quantized,
     INT_QUANTIZED: int_quantized,
     **floats.FORMATS,
+    BITSANDBYTES: bitsandbytes,
     NATIVE: native,
 }
 """The format that a `LayerScheme` names."""
@@ -30,10 +39,12 @@ BY_NAME: dict[str, Format] = {
 
 def method_of(format: str) -> Method:
     """How a config.json tells of weights in this format; formats of one method go together."""
-    return native if format == NATIVE else compressed_tensors
+    own: dict[str, Method] = {NATIVE: native, BITSANDBYTES: bitsandbytes}
+    return own.get(format, compressed_tensors)
 
 
 __all__ = [
+    "BITSANDBYTES",
     "BY_NAME",
     "FORMATS",
     "INPUT_ACTIVATIONS",

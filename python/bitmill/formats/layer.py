@@ -8,7 +8,18 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bitmill import _check
-from bitmill.schemes import Affine, Float, Scales, Scheme, from_dict
+from bitmill.schemes import (
+    FP4,
+    IQ4_NL,
+    NF4,
+    Affine,
+    Float,
+    KMeans,
+    LearnedTable,
+    Scales,
+    Scheme,
+    from_dict,
+)
 
 AUTO = "auto"
 PACK_QUANTIZED, INT_QUANTIZED, NATIVE = "pack-quantized", "int-quantized", "native"
@@ -20,8 +31,11 @@ FLOAT_FORMATS = {
     "nvfp4": "nvfp4-pack-quantized",
 }
 """The formats of compressed-tensors for the kinds of `bitmill.Float` that it has."""
-LAYER_FORMATS = (PACK_QUANTIZED, INT_QUANTIZED, *FLOAT_FORMATS.values(), NATIVE)
-"""The formats of compressed-tensors, and bitmill's own."""
+BITSANDBYTES = "bitsandbytes"
+BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+"""Groups that bitsandbytes can have."""
+LAYER_FORMATS = (PACK_QUANTIZED, INT_QUANTIZED, *FLOAT_FORMATS.values(), BITSANDBYTES, NATIVE)
+"""The formats of compressed-tensors, that of bitsandbytes, and bitmill's own."""
 
 INPUT_ACTIVATIONS = ("int8", "fp8")
 """The runtime quantizes the layer's inputs, per token, symmetric, as they come."""
@@ -78,6 +92,8 @@ class LayerScheme:
 
     def _format(self) -> str:
         weights = self.weights
+        if fits_bitsandbytes(weights) and self.input_activations is None:
+            return BITSANDBYTES
         if isinstance(weights, Float):
             return FLOAT_FORMATS.get(weights.kind, NATIVE)
         if self.input_activations is not None:
@@ -85,6 +101,12 @@ class LayerScheme:
         if not isinstance(weights, Affine) or weights.offset or isinstance(weights.scales, Scales):
             return NATIVE
         return PACK_QUANTIZED
+
+    def with_scales(self, scales: str) -> LayerScheme:
+        """The same with scales in another dtype; those of bitsandbytes stay float32."""
+        if self.format == BITSANDBYTES:
+            return self
+        return self.with_weights(self.weights.with_scales(scales))
 
     def with_weights(self, weights: Scheme) -> LayerScheme:
         """The same with another scheme for the weights."""
@@ -110,6 +132,20 @@ class LayerScheme:
         return {**said, "format": self.format}
 
 
+def fits_bitsandbytes(scheme: object) -> bool:
+    """Whether bitsandbytes has such codes and scales.
+
+    >>> fits_bitsandbytes(NF4()), fits_bitsandbytes(NF4(scales="float16"))
+    (True, False)
+    """
+    return (
+        isinstance(scheme, (NF4, FP4))
+        and scheme.group_size in BLOCK_SIZES
+        and scheme.scales == "float32"
+        and scheme.scale_rule == "absmax"
+    )
+
+
 def layer_from_dict(given: Mapping[str, Any]) -> LayerScheme:
     """The layer scheme that `to_dict` described; ValueError if it describes none."""
     arguments = dict(given)
@@ -132,9 +168,13 @@ PRESETS = {
     "MXFP4": LayerScheme(Float("mxfp4")),
     "MXFP8": LayerScheme(Float("mxfp8_e4m3")),
     "NVFP4": LayerScheme(Float("nvfp4")),
+    "NF4": LayerScheme(NF4()),
+    "IQ4_NL": LayerScheme(IQ4_NL(clip="mse")),
+    "LEARNED4": LayerScheme(LearnedTable(4)),
+    "KMEANS4": LayerScheme(KMeans(4, "row")),
 }
-"""Layer schemes by the names that they have in compressed-tensors and vLLM. FP8, MXFP4, MXFP8 and
-NVFP4 are about weights alone."""
+"""Layer schemes by the names that they have in compressed-tensors and vLLM, and those of tables.
+FP8, MXFP4, MXFP8 and NVFP4 are about weights alone."""
 
 
 def as_layer(given: object, name: str) -> LayerScheme:
