@@ -25,6 +25,7 @@ import numpy as np
 import bitmill as bm
 import machine
 import minilm
+from bitmill.schemes import Scheme
 
 FORMATS = ["int4 g32", "int4 g128", "int4 row", "int3 g64", "int2 g64"]
 RULES: dict[str, dict[str, Any]] = {
@@ -103,7 +104,7 @@ def is_meant(name: str, clip: str) -> bool:
     return not clip.startswith("entropy") or name.split()[1] == "row"
 
 
-def measure(matrices: Matrices, scheme: bm.Affine) -> Cell:
+def measure(matrices: Matrices, scheme: Scheme) -> Cell:
     """Quantize all; measuring what was lost is not part of the time."""
     size = sum(x.size for x in matrices.values())
     seconds, weighted, nbytes = 0.0, 0.0, 0
