@@ -353,7 +353,8 @@ def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         if x.dtype == np.float32:
             shift = int(rng.choice([0, 3, 8, 16]))
-            some = np.unique(x.reshape(-1).view(np.uint32) >> 16)[: 40 if shift else 2]
+            most = max(1, min(40, 1 << shift))  # together 65,536 slots, or few more
+            some = np.unique(x.reshape(-1).view(np.uint32) >> 16)[:most]
             slots = np.full(65536, -1, np.int32)
             slots[some] = np.arange(len(some)) * (65536 >> shift)
             yield f"{name} {shift}", (x, slots, shift, _importance(rng, x, i // 4)), {}

@@ -216,3 +216,9 @@ def test_no_start_of_scikit_learn_does_better(rng, k):
     x = x.astype(np.float32)
     fitted = cluster.KMeans(k, n_init=10, random_state=0).fit(x.astype(np.float64)[:, np.newaxis])
     assert bm.kmeans1d(x, k).inertia <= fitted.inertia_ * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1, 200_000])
+def test_few_different_values_are_solved_exactly_however_many_they_fill(size):
+    x = np.resize(np.random.default_rng(5).standard_normal(1 << 16).astype(np.float32), size)
+    assert bm.kmeans1d(x, 8).exact

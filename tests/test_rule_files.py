@@ -130,8 +130,8 @@ def test_first_rule_that_matches_wins(tmp_path: Path) -> None:
         (
             '[rules]\nLinear = "W3A16"',
             "rules: 'Linear': 'W3A16' is not one of: W4A16, W4A16_ASYM, W8A16, W8A8, FP8, "
-            "FP8_DYNAMIC, MXFP4, MXFP8, NVFP4, keep; nor a table such as "
-            "{ bits = 4, group_size = 64 }",
+            "FP8_DYNAMIC, MXFP4, MXFP8, NVFP4, NF4, IQ4_NL, LEARNED4, KMEANS4, keep; nor a table "
+            "such as { bits = 4, group_size = 64 }",
         ),
         ("[rules]\nLinear = 4", "rules: 'Linear': 4 is not one of: W4A16"),
         ("[rules]\nLinear = false", "rules: 'Linear': False is not one of: W4A16"),

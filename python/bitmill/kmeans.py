@@ -214,7 +214,7 @@ def _solved(
     if x.dtype.itemsize == 2:
         return _solution(of_patterns(x, weights, threads), k, pin_zero, threads)
     values = kernels.to_float32(x, num_threads=threads) if x.dtype != np.float32 else x
-    if exact or x.size <= FEW - 1:
+    if exact or x.size < FEW + (not pin_zero):  # pinned ones of 65,536 are too many for a kernel
         return _solution(one_by_one(values, weights, origin), k, pin_zero, threads)
     buckets = Buckets.of(values, weights, origin, threads)
     found = _solution(buckets.population(), k, pin_zero, threads)

@@ -133,5 +133,7 @@ class Buckets:
 def may_have_few(x: Array) -> bool:
     """Whether `x` [R, C] may have at most 65,536 different values, by a sample."""
     flat = x.reshape(-1)
+    if flat.size < 16 * FEW:  # sorting all takes no longer than a few milliseconds
+        return True
     sample = flat[:: max(1, flat.size // _SAMPLE)][:_SAMPLE]
     return len(np.unique(sample)) < 0.9 * len(sample)
