@@ -7,6 +7,7 @@ import ml_dtypes  # noqa: F401  (onnx.helper names its types)
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
+from onnxruntime.capi._pybind_state import quantize_matmul_bnb4
 
 from agree import same_bits
 from peers import Rival
@@ -63,3 +64,18 @@ def dequantize_int8(q, out, ours):
     inputs = {"x": q.codes, "scale": q.scale.reshape(-1)}
     run = operator("DequantizeLinear", inputs, {"y": out}, axis=0)
     return Rival(run, lambda _: same_bits(out, ours))
+
+
+def nf4_quantize(x, ours):
+    """quantize_matmul_bnb4, which the tool for models calls: our codes but next to thresholds."""
+    codes, absmax = np.zeros(x.size // 2, np.uint8), np.zeros(ours.scale.size, np.float32)
+
+    def run():
+        quantize_matmul_bnb4(codes, x, absmax, 64, 1, x.shape[0], x.shape[1])
+
+    def check(answer):
+        same_bits(absmax.reshape(ours.scale.shape), ours.scale)
+        swapped = (codes << 4 | codes >> 4).reshape(len(x), -1)
+        assert (swapped != ours.codes.view(np.uint8)).mean() < 1e-4
+
+    return Rival(run, check)
