@@ -19,9 +19,9 @@ class ByteCodes {
 
   BITMILL_INLINE ByteCodes(const Quantizer& q, void* codes, bool streams)
       : ByteCodes(q.bits ? q.pack->pack_row[q.bits] : nullptr, codes, streams) {}
-  // `pack` is null for codes as they are.
-  BITMILL_INLINE ByteCodes(PackRow pack, void* codes, bool streams)
-      : lines_(codes, streams), pack_(pack) {}
+  // `packer` is null for codes as they are.
+  BITMILL_INLINE ByteCodes(PackRow packer, void* codes, bool streams)
+      : lines_(codes, streams), pack_(packer) {}
   // Where the next codes go, at most kChunk; give() says how many there were.
   BITMILL_INLINE uint8_t* room() { return pack_ ? buffer_ + held_ : (uint8_t*)lines_.room(); }
   BITMILL_INLINE void give(int64_t n) {
