@@ -9,7 +9,8 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Values from which on a group is not searched: codes might stand for more than the largest float.
+// Values from which on a group is not searched for a zero-point or offset: codes might stand for more than
+// the largest float.
 constexpr double kTooLarge = 0x1p125;
 
 // Parameters as they are stored, widened.
@@ -49,7 +50,8 @@ class Fits {
   // just put together waits for it to arrive.
   BITMILL_INLINE bool add(int64_t at, const Group& group, const Range& range, const Choice& usual) {
     const double most = range.hi > -range.lo ? range.hi : -range.lo;
-    if (most >= kTooLarge || (q_.rule != kOffset && most == 0)) return false;
+    const bool moves = q_.rule == kOffset || q_.rule == kAsymmetric; // its codes may go beyond the values
+    if ((moves && most >= kTooLarge) || (q_.rule != kOffset && most == 0)) return false;
     Task& t = tasks_[count_++];
     t.at = at, t.error = HUGE_VAL;
     t.group.x = group.x, t.group.w = group.w, t.group.n = group.n;

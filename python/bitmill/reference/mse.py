@@ -28,7 +28,7 @@ from bitmill.reference.sums import (
 from bitmill.reference.sweep import Span, SpanScale, exact_scale
 
 TOO_LARGE = 2.0**125
-"""Values from which on a group is not searched."""
+"""Values from which on a group is not searched for a zero-point or offset."""
 
 
 class Choice(NamedTuple):
@@ -102,7 +102,7 @@ def _choice(x: Array, base: AffineParams, at: tuple[slice, slice], grid: Grid) -
 
 def _fit(x: Array, weights: Array | None, usual: Choice, grid: Grid, exact: bool) -> Choice:
     """The best choice for one group."""
-    if np.abs(x).max() >= TOO_LARGE:
+    if grid.rule in ("asymmetric", "offset") and np.abs(x).max() >= TOO_LARGE:
         return usual
     weights = telling(weights, x, offset=grid.rule == "offset")
     bits = (grid.qmax - grid.qmin).bit_length()
