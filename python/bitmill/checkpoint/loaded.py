@@ -57,9 +57,9 @@ class LoadedCheckpoint(Mapping[str, QTensor | Array]):
 def load_checkpoint(path: str | os.PathLike[str]) -> LoadedCheckpoint:
     """The weights at `path`: a folder, or a safetensors file, in a format that bitmill writes.
 
-    Those are compressed-tensors, the 4-bit format of bitsandbytes, bitmill's native format, files of
-    `bm.save`, and checkpoints that are not quantized. Headers are read at once, tensors when they
-    are asked for.
+    Those are compressed-tensors, the 4-bit format of bitsandbytes, bitmill's native format, files
+    of `bm.save`, and checkpoints that are not quantized. Headers are read at once, tensors when
+    they are asked for.
 
     Raises CheckpointError for checkpoints that are broken or quantized in another way, OSError.
 
