@@ -294,7 +294,7 @@ for shown, given in [
 bad(
     "A60 format",
     ValueError,
-    "format='zip' is not one of: compressed_tensors, native",
+    "format='zip' is not one of: compressed_tensors, bitsandbytes, native",
     *(Q.bits_per_weight, "zip"),
 )
 bad(

@@ -57,7 +57,7 @@ class LoadedCheckpoint(Mapping[str, QTensor | Array]):
 def load_checkpoint(path: str | os.PathLike[str]) -> LoadedCheckpoint:
     """The weights at `path`: a folder, or a safetensors file, in a format that bitmill writes.
 
-    Those are compressed-tensors (pack-quantized and int-quantized), bitmill's native format, files
+    Those are compressed-tensors, the 4-bit format of bitsandbytes, bitmill's native format, files
     of `bm.save`, and checkpoints that are not quantized. Headers are read at once, tensors when
     they are asked for.
 

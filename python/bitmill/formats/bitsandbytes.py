@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The 4-bit format of bitsandbytes, which Transformers and vLLM load: NF4 and FP4.
+"""The 4-bit format of bitsandbytes, which Transformers loads: NF4 and FP4.
 
 A weight of module `M` is stored as `M.weight`, a column of bytes with the first of two codes in the
 high bits; `M.weight.absmax`, the scales; `M.weight.quant_map`, the table; and a state that is JSON
@@ -205,7 +205,7 @@ def config(
 
 def notes(weights: Mapping[str, Weight], kept: Sequence[str] = ()) -> list[str]:
     """What to know about the runtimes before such weights are handed to them."""
-    return ["Transformers and vLLM load the format with the package bitsandbytes"]
+    return ["Transformers loads the format with the package bitsandbytes"]
 
 
 def description(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
