@@ -216,3 +216,36 @@ BAD = [
 def test_bad_options_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("exponent", [-130, -8, 0, 8, 100])
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_a_learned_table_does_not_depend_on_the_magnitude(bits, exponent):
+    x = np.random.default_rng(0).integers(-3, 4, (64, 256)).astype(np.float32)
+    scaled = bm.quantize(np.ldexp(x, exponent), bm.LearnedTable(bits))
+    table = bm.quantize(x, bm.LearnedTable(bits)).arrays["table"]
+    assert (scaled.arrays["table"] == table).all()
+    assert bm.metrics(np.ldexp(x, exponent), scaled).sqnr_db > 45
+
+
+def test_a_table_is_learned_from_all_columns():
+    x = np.random.default_rng(0).standard_normal((2048, 2048), np.float32)
+    x[:, :32] = 0
+    assert bm.metrics(x, bm.quantize(x, bm.LearnedTable(4))).sqnr_db > 22.6
+
+
+@pytest.mark.parametrize("bits", [6, 8])
+def test_scales_of_absmax_are_not_negative(bits):
+    x = -np.abs(np.random.default_rng(0).standard_normal((2, 64), np.float32))
+    for scales in ("float32", "float16", bm.Scales(bits=bits)):
+        q = bm.quantize(x, bm.Table((1, 2, 3), 16, clip="mse", scales=scales))
+        assert (q.scale > 0).all()
+
+
+@pytest.mark.parametrize("scales", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("rule", ["absmax", "signed_max"])
+def test_zeros_stay_zeros_beside_others_in_a_search(rule, scales):
+    x = np.zeros((2, 32), np.float32)
+    x[1] = 1
+    q = bm.quantize(x, bm.IQ4_NL(clip="mse", scale_rule=rule, scales=scales))
+    assert not np.asarray(q)[0].any()

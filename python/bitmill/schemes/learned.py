@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
@@ -96,9 +97,10 @@ class LearnedTable(TableScheme):
         taken = [self._sample(_check.array(x), None)[0] for x in arrays]
         if not taken:
             raise ValueError("arrays holds none: there is nothing to learn from")
-        width = max(groups.shape[1] for groups in taken)
-        padded = [np.pad(groups, ((0, 0), (0, width - groups.shape[1]))) for groups in taken]
-        every = np.concatenate(padded)[:: len(taken)]
+        width = min(groups.shape[1] for groups in taken)
+        parts = [groups[:, : groups.shape[1] // width * width] for groups in taken]
+        every = np.concatenate([part.reshape(-1, width) for part in parts])
+        every = every[:: max(1, every.size // _SAMPLE)]
         table = self._learned(np.ascontiguousarray(every), None, num_threads)
         same = {f.name: getattr(self, f.name) for f in fields(TableScheme)}
         return Table(tuple(_values(table).tolist()), self.group_size, **same)
@@ -117,7 +119,10 @@ class LearnedTable(TableScheme):
         size = min(self.group_size or rows.shape[1], rows.shape[1])
         per_row = rows.shape[1] // size
         count = len(rows) * per_row
-        at = np.arange(0, count, max(1, count * size // _SAMPLE))
+        step = max(1, count * size // _SAMPLE)
+        while math.gcd(step, per_row) > 1:  # else some columns would never be seen
+            step += 1
+        at = np.arange(0, count, step)
         row, first = at // per_row, at % per_row * size
         place = row[:, np.newaxis], first[:, np.newaxis] + np.arange(size)
         taken = kernels.to_float32(np.ascontiguousarray(rows[place]))
@@ -162,10 +167,11 @@ class LearnedTable(TableScheme):
 def _fitted(table: Array, groups: Groups, scale: Array) -> Array:
     """The values of least error for the codes that this table and these scales give."""
     codes = kernels.table_encode(groups.x, groups.values, scale, num_threads=groups.num_threads)
-    s = np.ldexp(scale.astype(np.float64), -int(np.frexp(np.abs(scale).max())[1]))
+    exponent = -int(np.frexp(np.abs(scale).max())[1])  # that of the table stays as it is
+    s, x = (np.ldexp(a.astype(np.float64), exponent) for a in (scale, groups.x))
     w = s if groups.importance is None else s * groups.importance
     flat, count = codes.reshape(-1), len(table)
-    cross = np.bincount(flat, (w * groups.x).reshape(-1), count)
+    cross = np.bincount(flat, (w * x).reshape(-1), count)
     square = np.bincount(flat, np.broadcast_to(w * s, codes.shape).reshape(-1), count)
     return _normal(np.divide(cross, square, out=table.copy(), where=square > 0))
 

@@ -100,16 +100,20 @@ def best_scales(
         lo, hi = (end[rows].astype(np.float64) for end in seen)
         first = [_unclipped(lo, hi, groups.values), -_unclipped(-hi, -lo, groups.values)]
         tried = [s[..., np.newaxis] * factors for s in first[: 1 + signed]]
-        out[rows] = _search(part, base[rows], np.concatenate(tried, axis=-1), scales)
+        first_tried = np.concatenate(tried, axis=-1)
+        out[rows] = _search(part, base[rows], first_tried, scales, signed=signed)
     return out
 
 
-def _search(groups: Groups, base: Array, first: Array, scales: str) -> Array:
+def _search(groups: Groups, base: Array, first: Array, scales: str, *, signed: bool) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         found = groups.tried(first.astype(np.float32))
-    best = Best(base, groups.tried(base[..., np.newaxis].astype(np.float32)).error[..., 0])
+    error = groups.tried(base[..., np.newaxis].astype(np.float32)).error[..., 0]
+    best = Best(base, np.where(base == 0, 0, error))  # zeros, of which nothing is lost
     for _ in range(_ROUNDS):
         tried = _stored(found.fitted(_KEPT), scales)
+        if not signed:
+            tried = np.where(tried > 0, tried, tried.dtype.type(0))
         found = groups.tried(tried.astype(np.float32))
         best = best.or_better(tried, found.error)
     if scales != "float32":
