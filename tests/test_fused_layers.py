@@ -382,8 +382,8 @@ def test_native_beside_other_formats_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         bm.plan_checkpoint(src, {"a": NATIVE, "b": W4})
     assert str(caught.value) == (
-        f"{src}: formats native, pack-quantized in one checkpoint; the native one goes with no "
-        "other, since no runtime reads it"
+        f"{src}: formats native, pack-quantized in one checkpoint; those of compressed-tensors "
+        "go together, the others with none"
     )
 
 
