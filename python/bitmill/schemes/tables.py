@@ -44,7 +44,9 @@ class Table(TableScheme):
         that a super-block of groups shares.
     double_quantization
         8-bit codes of scales as in QLoRA: 8.127 bits per group instead of 32. Codes of weights are
-        made with the exact scales.
+        made with the exact scales. Codes of scales lie around the mean of all: where one scale is
+        far above the others, small ones may be read back as 0 or less, and those of groups of zeros
+        as a little more, as in bitsandbytes.
 
     A group of zeros has the scale 1 if 0 is among the values, else 0. A scale that underflows
     becomes the smallest positive value of its dtype (counted in `QTensor.health`); one that
