@@ -64,8 +64,8 @@ def mse_params(
     anew (`search`); offsets are found by alternating fits from 32 starts (`alternate`). Of that
     scale as it is stored and, if `exact`, of its two neighbours and of the other search's scale the
     best is taken, and no group is worse than by `affine_params`, whose result it keeps where
-    nothing is better, and for values from 2^125 on: other codes might stand for more than the
-    largest float32.
+    nothing is better, and, with a zero-point or offset, for values from 2^125 on: other codes
+    might stand for more than the largest float32.
     """
     x, importance, size = _arguments.mse_params(x, importance, qmin, qmax, rule, scales, group_size)
     grid = Grid(qmin, qmax, rule, scales)
