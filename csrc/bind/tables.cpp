@@ -70,6 +70,15 @@ py::tuple table_quantize(const py::tuple& quantizer, const py::tuple& table, con
   return counts_tuple(counts);
 }
 
+// use(table, part, done) for the parts of a block that share a table each; `done` rows of it come before. Its
+// first row is row `first` of all.
+template <class Use>
+void each_table(const Lookups& lookups, const Block& block, int64_t first, const Use& use) {
+  lookups.each(first, block.rows, [&](const LookupTable& table, int64_t row, int64_t n) {
+    use(table, Block{n, block.cols, block.group, block.streams}, row - first);
+  });
+}
+
 void table_encode(const py::tuple& quantizer, const py::tuple& tables, int64_t rows_per_table,
                   const py::array& x, int type, int64_t rows, int64_t cols, int64_t group,
                   const py::object& scale, py::array& codes, int threads) {
@@ -84,15 +93,12 @@ void table_encode(const py::tuple& quantizer, const py::tuple& tables, int64_t r
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
               const Taken x_(from + value, call.type(), kF32, block.rows * block.cols, buffers);
               if (!x_.at) return;
-              const int64_t first = at / call.groups();
-              lookups.each(first, block.rows,
-                           [&](const LookupTable& table, int64_t row, int64_t n) {
-                             const int64_t done = row - first;
-                             kernel(&call.q(), &table, x_.at + 4 * done * block.cols,
-                                    Block{n, block.cols, block.group, block.streams},
-                                    scale_at(scales, call.q(), at + done * call.groups()),
-                                    to + code + done * call.row_bytes());
-                           });
+              const auto encode = [&](const LookupTable& table, Block part, int64_t done) {
+                kernel(&call.q(), &table, x_.at + 4 * done * block.cols, part,
+                       scale_at(scales, call.q(), at + done * call.groups()),
+                       to + code + done * call.row_bytes());
+              };
+              each_table(lookups, block, at / call.groups(), encode);
             });
   buffers.check();
 }
@@ -111,15 +117,12 @@ void table_decode(const py::tuple& quantizer, const py::tuple& tables, int64_t r
             [&](int64_t, Block block, int64_t value, int64_t code, int64_t at) {
               const Given y(to + value, call.type(), kF32, block.rows * block.cols, buffers);
               if (!y.at) return;
-              const int64_t first = at / call.groups();
-              lookups.each(first, block.rows,
-                           [&](const LookupTable& table, int64_t row, int64_t n) {
-                             const int64_t done = row - first;
-                             kernel(&call.q(), &table, from + code + done * call.row_bytes(),
-                                    Block{n, block.cols, block.group, block.streams},
-                                    scale_at(scales, call.q(), at + done * call.groups()),
-                                    y.at + 4 * done * block.cols);
-                           });
+              const auto decode = [&](const LookupTable& table, Block part, int64_t done) {
+                kernel(&call.q(), &table, from + code + done * call.row_bytes(), part,
+                       scale_at(scales, call.q(), at + done * call.groups()),
+                       y.at + 4 * done * block.cols);
+              };
+              each_table(lookups, block, at / call.groups(), decode);
               y.finish();
             });
   buffers.check();
