@@ -33,6 +33,7 @@ LAYERS = [
     {"allocation"},
     {"formats"},
     {"checkpoint"},
+    {"export"},
     {"cli"},
     {"__main__"},
 ]

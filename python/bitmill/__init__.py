@@ -42,6 +42,7 @@ if _CHECKING:
         save,
         sensitivity,
     )
+    from bitmill.export import export_checkpoint
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "clip",
     "correct_bias",
     "dequantize",
+    "export_checkpoint",
     "fake_quantize",
     "frontier",
     "get_num_threads",
@@ -96,25 +98,28 @@ __all__ = [
 ]
 
 
-_OF_CHECKPOINT = (
-    "CheckpointError",
-    "Sensitivity",
-    "load",
-    "load_checkpoint",
-    "plan_budget",
-    "plan_checkpoint",
-    "quantize_checkpoint",
-    "save",
-    "sensitivity",
-)
+_LATER = {
+    "CheckpointError": "checkpoint",
+    "Sensitivity": "checkpoint",
+    "export_checkpoint": "export",
+    "load": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "plan_budget": "checkpoint",
+    "plan_checkpoint": "checkpoint",
+    "quantize_checkpoint": "checkpoint",
+    "save": "checkpoint",
+    "sensitivity": "checkpoint",
+}
+"""Names of parts of the package that are imported when one is first used: they cost as much as all
+the rest."""
 
 
 def __getattr__(name: str) -> object:
-    """Names of `bitmill.checkpoint`, imported when first used: it costs as much as all the rest."""
-    if name in _OF_CHECKPOINT:
-        from bitmill import checkpoint
+    """What is imported when it is first used."""
+    if name in _LATER:
+        from importlib import import_module
 
-        globals()[name] = value = getattr(checkpoint, name)
+        globals()[name] = value = getattr(import_module(f"bitmill.{_LATER[name]}"), name)
         return value
     raise AttributeError(f"module 'bitmill' has no attribute {name!r}")
 
