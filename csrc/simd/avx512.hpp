@@ -211,6 +211,70 @@ BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
   step(t.step1, 1);
   return {r};
 }
+// Codes by 32 buckets of equal width, if no two thresholds share one: then one comparison decides within
+// the bucket. x * factor and the rounding of it grow with x, so thresholds of other buckets lie on the side
+// where their buckets do.
+struct Buckets {
+  __m512 low, high, factor, thresholds[2];
+  __m512i below[2], above[2];
+};
+BITMILL_INLINE __m512i bucket(const Buckets& b, __m512 x) {
+  const __m512 within = _mm512_min_ps(_mm512_max_ps(x, b.low), b.high);
+  return _mm512_castps_si512(_mm512_fmadd_ps(within, b.factor, _mm512_set1_ps(0x1.8p23f)));
+}
+struct Codes16 {
+  bool bucketed;
+  Buckets buckets;
+  Thresholds16 thresholds;
+  __m512 order;
+};
+inline bool fill_buckets(Buckets& b, const float* thresholds, const int32_t* order) {
+  int n = 0;
+  while (n < 15 && thresholds[n] <= FLT_MAX) ++n;
+  if (n == 0) return false;
+  const float first = thresholds[0], last = thresholds[n - 1];
+  const float most = -first > last ? -first : last, end = most * 1.02f;
+  if (!(most > 0x1p-100f && most < 0x1p100f)) return false;
+  b.low = _mm512_set1_ps(-end), b.high = _mm512_set1_ps(end), b.factor = _mm512_set1_ps(15 / most);
+  alignas(64) float at[32];
+  alignas(64) int32_t places[16], below[32], above[32];
+  const __m512 t = _mm512_maskz_loadu_ps(0x7fff, thresholds);
+  _mm512_store_si512(places, bucket(b, t));
+  const int32_t zero = 0x4b400000; // the bits of 1.5 * 2^23
+  int k = 0;
+  for (int32_t place = -15; place <= 15; ++place) {
+    const int i = place & 31;
+    at[i] = 0, below[i] = above[i] = order[k];
+    if (k == n || places[k] - zero != place) continue;
+    at[i] = thresholds[k];
+    while (k < n && thresholds[k] == at[i]) ++k;
+    if (k < n && places[k] - zero == place) return false;
+    above[i] = order[k];
+  }
+  at[16] = 0, below[16] = above[16] = order[0]; // no x lies there
+  for (int i = 0; i < 2; ++i) {
+    b.thresholds[i] = _mm512_load_ps(at + 16 * i);
+    b.below[i] = _mm512_load_si512(below + 16 * i), b.above[i] = _mm512_load_si512(above + 16 * i);
+  }
+  return true;
+}
+BITMILL_INLINE Codes16 codes16(const float* thresholds, const int32_t* order) {
+  Codes16 c;
+  c.bucketed = fill_buckets(c.buckets, thresholds, order);
+  c.thresholds = thresholds16(thresholds);
+  c.order = _mm512_loadu_ps(order);
+  return c;
+}
+BITMILL_INLINE i32x16 code16(const Codes16& c, f32x16 x) {
+  if (!c.bucketed) return bits_of(lookup16(c.order, rank16(c.thresholds, x)));
+  const Buckets& b = c.buckets;
+  const __m512i at = bucket(b, x);
+  const __m512 threshold = _mm512_permutex2var_ps(b.thresholds[0], at, b.thresholds[1]);
+  const __mmask16 above = _mm512_cmp_ps_mask(x, threshold, _CMP_GT_OQ);
+  const __m512i code = _mm512_permutex2var_epi32(b.below[0], at, b.below[1]);
+  return {
+      _mm512_mask_blend_epi32(above, code, _mm512_permutex2var_epi32(b.above[0], at, b.above[1]))};
+}
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { return {_mm512_srai_epi32(a.v, 31)}; }
 // By numbers in lanes, as left_i16.
 BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
