@@ -33,7 +33,7 @@ LAYERS = [
     {"allocation"},
     {"formats"},
     {"checkpoint"},
-    {"export"},
+    {"export", "plot"},
     {"cli"},
     {"__main__"},
 ]

@@ -31,6 +31,7 @@ from bitmill.schemes import (
 )
 
 if _CHECKING:
+    from bitmill import plot
     from bitmill.checkpoint import (
         CheckpointError,
         Sensitivity,
@@ -88,6 +89,7 @@ __all__ = [
     "percentile",
     "plan_budget",
     "plan_checkpoint",
+    "plot",
     "quantize",
     "quantize_checkpoint",
     "reference",
@@ -106,6 +108,7 @@ _LATER = {
     "load_checkpoint": "checkpoint",
     "plan_budget": "checkpoint",
     "plan_checkpoint": "checkpoint",
+    "plot": "plot",
     "quantize_checkpoint": "checkpoint",
     "save": "checkpoint",
     "sensitivity": "checkpoint",
@@ -119,7 +122,8 @@ def __getattr__(name: str) -> object:
     if name in _LATER:
         from importlib import import_module
 
-        globals()[name] = value = getattr(import_module(f"bitmill.{_LATER[name]}"), name)
+        part = import_module(f"bitmill.{_LATER[name]}")
+        globals()[name] = value = part if _LATER[name] == name else getattr(part, name)
         return value
     raise AttributeError(f"module 'bitmill' has no attribute {name!r}")
 
