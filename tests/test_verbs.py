@@ -78,7 +78,7 @@ def test_ranks_count_the_thresholds_below(isa):
 
 
 def test_codes_are_those_of_the_ranks(isa, rng):
-    """Thresholds far from each other and near, fewer than 15, equal ones, and what lies next to them."""
+    """Thresholds far from each other and near, fewer than 15, equal ones, and what lies next."""
     for _ in range(300):
         gaps = rng.uniform(rng.choice([0.02, 0.9]), 1, 15)
         middle = rng.uniform(0, 1) * gaps.sum()

@@ -330,16 +330,6 @@ BITMILL_INLINE __m256i rank16(const Thresholds16& t, __m256 x) {
 BITMILL_INLINE i32x16 rank16(const Thresholds16& t, f32x16 x) {
   return {rank16(t, x.a), rank16(t, x.b)};
 }
-struct Codes16 {
-  Thresholds16 thresholds;
-  f32x16 order;
-};
-BITMILL_INLINE Codes16 codes16(const float* thresholds, const int32_t* order) {
-  return {thresholds16(thresholds), load((const float*)order)};
-}
-BITMILL_INLINE i32x16 code16(const Codes16& c, f32x16 x) {
-  return bits_of(lookup16(c.order, rank16(c.thresholds, x)));
-}
 BITMILL_INLINE i32x16 sign_mask(i32x16 x) {
   return {_mm256_srai_epi32(x.a, 31), _mm256_srai_epi32(x.b, 31)};
 }

@@ -140,16 +140,6 @@ BITMILL_INLINE i32x16 rank16(const Thresholds16& thresholds, f32x16 x) {
     for (int i = 0; i < 16; ++i) r.v[i] += t < x.v[i];
   return r;
 }
-struct Codes16 {
-  Thresholds16 thresholds;
-  f32x16 order;
-};
-BITMILL_INLINE Codes16 codes16(const float* thresholds, const int32_t* order) {
-  return {thresholds16(thresholds), load((const float*)order)};
-}
-BITMILL_INLINE i32x16 code16(const Codes16& c, f32x16 x) {
-  return bits_of(lookup16(c.order, rank16(c.thresholds, x)));
-}
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] & b.v[i]); }
 BITMILL_INLINE i32x16 xor_(i32x16 a, i32x16 b) { BITMILL_LANES(i32x16, a.v[i] ^ b.v[i]); }
 BITMILL_INLINE i32x16 sign_mask(i32x16 a) { BITMILL_LANES(i32x16, a.v[i] < 0 ? -1 : 0); }

@@ -108,17 +108,20 @@
 #include "halves.hpp"
 // clang-format off
 #include "bits.hpp"
-// clang-format on
 
 #if defined(BITMILL_ISA_SCALAR)
 #include "scalar.hpp"
+#include "ranks.hpp"
 #elif defined(BITMILL_ISA_AVX2)
 #include "avx2.hpp"
+#include "ranks.hpp"
 #elif defined(BITMILL_ISA_AVX512)
 #include "avx512.hpp"
+#include "buckets.hpp"
 #else
 #error "one BITMILL_ISA_<NAME> must be defined"
 #endif
+// clang-format on
 
 namespace bitmill::BITMILL_ISA {
 namespace {
