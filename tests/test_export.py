@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,9 +15,16 @@ import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import CheckpointError, LayerScheme, Progress
-from bitmill.checkpoint.read import CONFIG
+from bitmill.checkpoint import (
+    CheckpointError,
+    LayerScheme,
+    Progress,
+    open_checkpoint,
+    read_tensor,
+)
+from bitmill.checkpoint.read import CONFIG, INDEX
 from bitmill.checkpoint.target import WORK
+from bitmill.checkpoint.write import write_tensors
 from bitmill.export import walk
 from checkpoints import by_hand, contents, llama, make
 from commands import parsed, printed, run
@@ -119,6 +127,24 @@ def test_broken_weight_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     by_hand(path, {f"{NAME}.packed": entry}, bytes(64))
     with pytest.raises(CheckpointError, match=f"'{NAME}.weight': scale is missing"):
         bm.export_checkpoint(src, tmp_path / "dst", to="mlx")
+    assert not (tmp_path / "dst").exists()
+
+
+def test_names_that_would_be_given_twice_are_an_error(q: Path, tmp_path: Path) -> None:
+    one = bm.quantize(np.ones((2, 64), np.float32), bm.Affine(4))
+    bm.save({"m": one, "m.weight": one}, tmp_path / "q.safetensors")
+    with pytest.raises(CheckpointError, match="two weights would be those of module 'm'"):
+        bm.export_checkpoint(tmp_path / "q.safetensors", tmp_path / "dst", to="mlx")
+    places = {info.name: path for path, info in open_checkpoint(q).tensors()}
+    module = f"{LAYER}.self_attn.q_proj"
+    other = next(path for path in places.values() if path != places[f"{module}.weight_packed"])
+    held = {info.name: read_tensor(path, info) for path, info in open_checkpoint(other).tensors()}
+    write_tensors(other, {**held, f"{module}.scales": np.ones(2, np.float32)})
+    index = json.loads((q / INDEX).read_text())
+    index["weight_map"][f"{module}.scales"] = other.name
+    (q / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=f"two tensors would have the name '{module}.scales'"):
+        bm.export_checkpoint(q, tmp_path / "dst", to="mlx")
     assert not (tmp_path / "dst").exists()
 
 

@@ -9,6 +9,9 @@ that stand for u · scale + bias. A symmetric weight has bias −2^(b−1) · sc
 the bias. A zero-point makes the bias −zp · scale, which takes more digits than the scale: with
 float16 and bfloat16 scales both become float32, which holds it; float32 scales are refused.
 
+MLX computes in the dtype of the scales. In float32 that gives bitmill's values to the bit if scales
+are float16 or bfloat16 ones; products with 24 digits it may round before the bias is added.
+
 Layout as MLX 0.32 writes and reads it.
 """
 

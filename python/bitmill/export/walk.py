@@ -31,11 +31,14 @@ from bitmill.checkpoint.target import (
 )
 from bitmill.checkpoint.write import create
 from bitmill.export import gptq, mlx, onnx
-from bitmill.export.base import Exporter, Weight
+from bitmill.export.base import Exporter, Files, Weight
 from bitmill.schemes import Affine
 
 FORMATS: dict[str, Exporter] = {"onnx": onnx, "mlx": mlx, "gptq": gptq.V1, "gptq_v2": gptq.V2}
 TARGETS = tuple(FORMATS)
+Slots = Mapping[str, tuple[Path, TensorInfo]]
+"""Where the tensors of the target go: file, and place in it."""
+
 _BLOCK = 1 << 24
 """Bytes of a kept tensor that are in memory at once."""
 
@@ -79,8 +82,9 @@ def export_checkpoint(
     """Write the quantized checkpoint `src`, repacked for another runtime, into the folder `dst`.
 
     `to` is "onnx" (a graph of MatMulNBits nodes), "mlx", "gptq" or "gptq_v2". Codes, scales and
-    zero-points go over as they are: what the target's tensors stand for is, to the last bit, what
-    `bitmill.dequantize` gives. Where the format cannot hold that, nothing is written.
+    zero-points go over as they are: what the target's tensors stand for is just what
+    `bitmill.dequantize` gives (a runtime that computes in float16 rounds it to that). Where the
+    format cannot hold it, nothing is written.
 
     `src` is what `load_checkpoint` reads. One weight is in memory at a time. Files get their names
     when all of them are complete and on the disk; the one that tells of the others is the last.
@@ -111,18 +115,9 @@ def export_checkpoint(
     _refuse_content(path, overwrite)
     with WorkFolder(path) as work:
         _refuse_content(path, overwrite)  # now that nobody else writes to it
-        partials = {name: work.stage(name) for name in files.data}
-        nbytes = sum(file.nbytes for file in files.data.values())
-        refuse_full(path, nbytes, partials.values())
-        for name, file in files.data.items():
-            create(partials[name], file.head, file.nbytes)
+        slots = _stage(work, files)
         for name in others.copied:
             copy_file(source.folder / name, work.stage(name))
-        slots = {
-            name: (partials[file], place)
-            for file, laid in files.data.items()
-            for name, place in laid.places.items()
-        }
         copied = {name: place for name, place in loaded.kept.items() if name in slots}
         done, total = 0, sum(info.nbytes for _, info in _sources(loaded, copied))
         for name, nbytes in _write(loaded, exporter, copied, slots):
@@ -157,6 +152,8 @@ def _weights(loaded: LoadedCheckpoint, to: str, exporter: Exporter) -> dict[str,
         if scheme is None or shape is None:
             stored.read(loaded.source.dtype)  # raises, saying what is wrong
             raise CheckpointError(f"{where}: tensor {name!r}: its scheme and shape are not told")
+        if module in weights:
+            raise CheckpointError(f"{where}: two weights would be those of module {module!r}")
         reason = exporter.why_not(scheme, shape, module)
         if reason is not None:
             refused.setdefault(reason, []).append(name)
@@ -189,6 +186,21 @@ def _refuse_content(path: Path, overwrite: bool) -> None:
         raise already_there(path, "holds an unfinished run that quantizes")
 
 
+def _stage(work: WorkFolder, files: Files) -> Slots:
+    """Create the files of tensors under temporary names, if the disk has room for them."""
+    partials = {name: work.stage(name) for name in files.data}
+    nbytes = sum(file.nbytes for file in files.data.values())
+    refuse_full(work.path, nbytes, partials.values())
+    slots: dict[str, tuple[Path, TensorInfo]] = {}
+    for file, laid in files.data.items():
+        create(partials[file], laid.head, laid.nbytes)
+        for name, place in laid.places.items():
+            if name in slots:
+                raise CheckpointError(f"{work.path}: two tensors would have the name {name!r}")
+            slots[name] = partials[file], place
+    return slots
+
+
 def _sources(loaded: LoadedCheckpoint, copied: Mapping[str, Place]) -> Iterator[Place]:
     for stored in loaded.stored.values():
         yield from stored.parts.values()
@@ -199,7 +211,7 @@ def _write(
     loaded: LoadedCheckpoint,
     exporter: Exporter,
     copied: Mapping[str, Place],
-    slots: Mapping[str, tuple[Path, TensorInfo]],
+    slots: Slots,
 ) -> Iterator[tuple[str, int]]:
     """Write tensor by tensor; after each, its name and how many bytes of the source it took."""
     for name, stored in loaded.stored.items():
