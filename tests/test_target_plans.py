@@ -105,10 +105,15 @@ def test_the_target_checks_the_schemes_of_other_rules(odd):
     ("rule", "target", "says"),
     [
         (bm.NF4(), "vllm", "takes affine codes, fp8_e4m3 or nvfp4, not NF4"),
-        ("W4A16", "mlx", "mlx reads native, not pack-quantized"),
+        (
+            LayerScheme(bm.Affine(8, group_size=64), format="int-quantized"),
+            "mlx",
+            "mlx takes the format native or pack-quantized, not int-quantized",
+        ),
+        ("W4A16", "gguf-q8_0", "gguf-q8_0 takes 8 bits, not 4"),
         ("W4A16_ASYM", "transformers", "takes symmetric codes, not asymmetric ones"),
         ("W8A8", "mlx", "takes groups of 32, 64 or 128, not one scale per row"),
-        ("W8A8", "avx2", "avx2 reads nothing with int8 activations, not int-quantized"),
+        ("W8A8", "avx2", "avx2 takes no input activations"),
         (LayerScheme(bm.Affine(8), format="int-quantized"), "vllm", "not int-quantized"),
         (
             LayerScheme(bm.Affine(8, group_size=64), "int8"),
@@ -122,6 +127,12 @@ def test_the_target_checks_the_schemes_of_other_rules(odd):
 def test_the_broken_constraint_is_said(src, rule, target, says):
     with pytest.raises(bm.CheckpointError, match=f"3 of 3 selected tensors .*{says}: {DOWN}"):
         bm.plan_checkpoint(src, rule, target=target)
+
+
+@pytest.mark.parametrize("name", ["mlx", "onnxruntime"])
+def test_packed_weights_are_what_exports_are_made_of(src, name):
+    plan = bm.plan_checkpoint(src, "W4A16", target=name)
+    assert {layer.format for layer in layers(plan).values()} == {"pack-quantized"}
 
 
 @pytest.mark.parametrize("preset", ["W4A16", "W4A16_ASYM", "W8A16", "W8A8", "FP8", "FP8_DYNAMIC"])

@@ -231,7 +231,7 @@ REFUSED: list[tuple[str, tuple[int, ...], dict[str, Any], str]] = [
     ("onnxruntime", (64, 256), {"group_size": None}, "or 256, not one scale per row"),
     ("onnxruntime", (64, 256), {"scales": "bfloat16"}, "float32 or float16 scales, not bfloat16"),
     ("mlx", (64, 100), {}, "with rows of whole groups: none fits rows of 100 weights"),
-    ("mlx", (256,), {}, "2-D or 3-D weights, not 1-D"),
+    ("gguf-q4_0", (1,) * 4 + (32,), {}, "1-D, 2-D, 3-D or 4-D weights, not 5-D"),
     ("gguf-q4_0", (64, 100), {}, "groups of 32, with rows of whole groups: none fits"),
     ("gguf-q8_0", (64, 64), {"scales": "float32"}, "float16 scales, not float32"),
     (

@@ -13,6 +13,7 @@ from bitmill.checkpoint.rules import Rules
 from bitmill.formats import LayerScheme
 from bitmill.schemes import Affine, Scheme
 from bitmill.targets import Fitting, Target
+from bitmill.targets.explain import one_of
 
 
 def target_of(given: object) -> Target | None:
@@ -73,10 +74,11 @@ def why_not_for(target: Target, layer: LayerScheme, shape: tuple[int, ...]) -> s
         return reason
     activations = layer.input_activations
     formats = target.formats if activations is None else target.activation_formats
+    if not formats:
+        return f"{target.name} takes no input activations"
     if layer.format not in formats:
         beside = "" if activations is None else f" with {activations} activations"
-        known = ", ".join(formats) or "nothing"
-        return f"{target.name} reads {known}{beside}, not {layer.format}"
+        return f"{target.name} takes the format {one_of(formats)}{beside}, not {layer.format}"
     if target.row_activations and activations == "int8" and not _is_by_rows(layer.weights):
         return (
             f"{target.name} takes int8 activations with symmetric 8-bit weights of one scale per "

@@ -67,6 +67,7 @@ _ONNXRUNTIME = Target(
     scale_rules=("signed_max", "absmax", "full_range"),
     scales=("float32", "float16"),
     ranks=(2,),
+    formats=("native", "pack-quantized"),
     export="onnx",
     packing=packing.blobs,
     about="ONNX Runtime takes them as MatMulNBits, a blob for each group.",
@@ -82,7 +83,8 @@ _MLX = Target(
     whole_groups=True,
     kinds=("offset", "symmetric"),
     scales=("bfloat16", "float16", "float32"),
-    ranks=(2, 3),
+    ranks=(2,),
+    formats=("native", "pack-quantized"),
     export="mlx",
     about="MLX takes them as affine: scales, and offsets as biases.",
 )

@@ -60,11 +60,11 @@ class Target:
     others
         Schemes beside affine ones: kinds of `bitmill.Float`, or names such as "NF4".
     formats, activation_formats, row_activations
-        The formats of `LayerScheme` that the runtime reads, the first of which is written, and
-        those that it reads with input activations; whether it takes these with symmetric 8-bit
-        weights of one scale per row only.
+        The formats of `LayerScheme` that the runtime reads, or that its files are made of, the
+        first by default, and those with input activations; whether it takes these with symmetric
+        8-bit weights of one scale per row only.
     export
-        What `bitmill export --to` calls the format that the runtime reads, if it is another.
+        What `bitmill export --to` calls the files that the runtime reads, if it needs others.
     packing
         A function of a scheme and the alignment: the layout.
     name, about
