@@ -69,9 +69,9 @@ matches from the start of the name. --ignore and --include take one pattern
 each, and can be repeated.
 
 With --target the device or runtime chooses what the other options do not
-say, by the shape of each weight; a --scheme or --rules it only checks. For
-runtimes that read none of these formats the result is one of bitmill's own,
-from which 'bitmill export' makes theirs.
+say, by the shape of each weight; a --scheme or --rules it only checks. The
+result is for vllm and transformers to load; for others it is in bitmill's own
+format, of which 'bitmill export' makes the files of onnxruntime and mlx.
 
 With --budget each weight gets one of the --candidates, so that the squared
 errors, summed over all weights, are least: all are measured first, as by
