@@ -30,7 +30,7 @@ LAYERS = [
     {"observers"},
     {"calibrate"},
     {"_knapsack"},
-    {"allocation"},
+    {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
     {"export", "plot"},

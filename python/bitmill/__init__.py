@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, observers, reference
+from bitmill import clip, kernels, layouts, observers, reference, targets
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
@@ -80,6 +80,7 @@ __all__ = [
     "isas",
     "kernels",
     "kmeans1d",
+    "layouts",
     "lloyd_max",
     "load",
     "load_checkpoint",
@@ -96,6 +97,7 @@ __all__ = [
     "save",
     "sensitivity",
     "set_num_threads",
+    "targets",
     "unpack",
 ]
 
