@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import bitmill as bm
-from bitmill.checkpoint import pieces, read_rules
+from bitmill.checkpoint import CheckpointError, pieces, read_rules
+from bitmill.checkpoint.write import write_tensors
 from bitmill.cli import main
 from bitmill.formats import NATIVE, LayerScheme
 from bitmill.schemes.base import Cut
 from checkpoints import contents, make, weight
 from conftest import same_bits
-from outlier_schemes import AMOUNTS, name_of, values
+from outlier_schemes import AMOUNTS, kept, name_of, values
 
 
 def test_describe_says_what_is_kept() -> None:
@@ -56,6 +59,10 @@ SCHEMES = [
     bm.Outliers(bm.Affine(4, axis=None), 0.05, per="row"),
     bm.Outliers(bm.Affine(4, symmetric=False, offset=True, axis=1), 0.05, per="row"),
     bm.Outliers(bm.Affine(8), 0.05, mode="column", values="bfloat16"),
+    bm.Outliers(bm.KMeans(3), 0.01),
+    bm.Outliers(bm.KMeans(2, "row"), 0.05, per="row"),
+    bm.Outliers(bm.LearnedTable(3), 0.01),
+    bm.Outliers(bm.Float("nvfp4"), 0.01),
 ]
 
 
@@ -116,3 +123,87 @@ def test_only_the_native_format_has_a_place_for_outliers() -> None:
     assert q.bits_per_weight("native") == q.bits_per_weight()
     with pytest.raises(ValueError, match="Outliers"):
         q.bits_per_weight("compressed_tensors")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES[:4], ids=name_of)
+def test_memory_and_threads_change_no_byte_of_them(scheme: bm.Outliers, tmp_path: Path) -> None:
+    make(tmp_path / "src", {"model.layers.0.mlp.up_proj.weight": values(300, 96)})
+    made = []
+    for i, (memory, threads) in enumerate((("64MiB", 1), ("1GiB", 1), ("1GiB", 3))):
+        options: Any = {"max_memory": memory, "num_threads": threads}
+        bm.quantize_checkpoint(tmp_path / "src", tmp_path / f"{i}", scheme, **options)
+        made.append({n: b for n, b in contents(tmp_path / f"{i}").items() if "report" not in n})
+    assert made[0] == made[1] == made[2]
+
+
+# Files that someone else made
+
+
+def file_of(folder: Path, steps: Any = None, **changes: Any) -> Path:
+    """A checkpoint of 8 rows of 64 weights of which 3 are kept, with other steps or arrays, or
+    with other options in the scheme that it tells of."""
+    made = bm.quantize(weight(8, 64), bm.Outliers(bm.Affine(4), count=3))
+    described = {**made.scheme.to_dict(), **{n: v for n, v in changes.items() if n != "arrays"}}
+    given = {**made.arrays, **changes.get("arrays", {})}
+    if steps is not None:
+        given["outlier_steps"] = np.array(steps, np.uint8)
+    folder.mkdir()
+    write_tensors(folder / "model.safetensors", {f"m.{n}": a for n, a in given.items()})
+    tensors = {"m": {"scheme": described, "shape": [8, 64], "dtype": "bfloat16"}}
+    config = {"quant_method": "bitmill", "version": 1, "tensors": tensors}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": config}))
+    return folder
+
+
+def test_steps_up_to_the_last_weight_are_read(tmp_path: Path) -> None:
+    (q,) = bm.load_checkpoint(file_of(tmp_path / "it", [0, 255, 0, 254])).values()
+    assert isinstance(q, bm.QTensor)
+    assert kept(q) == [0, 256, 511]
+    found = q.dequantize().reshape(-1)[[0, 256, 511]]
+    same_bits(found, q.arrays["outlier_values"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes", "message"),
+    [
+        ([0, 255, 0, 255], {}, "no 3 positions below 512"),
+        ([0, 0, 0, 0], {}, "no 3 positions below 512"),
+        ([255, 255, 255, 255], {}, "no 3 positions below 512"),
+        ([1, 255, 0, 254], {}, "no 3 positions below 512"),
+        ([254, 254, 254, 255], {}, "no 3 positions below 512"),
+        ([0, 0, 0], {}, "outlier_steps has"),
+        ([0, 0, 0, 255, 255], {}, "outlier_steps has"),
+        (None, {"arrays": {"outlier_steps": np.zeros(4, np.uint16)}}, "outlier_steps has"),
+        (None, {"arrays": {"outlier_steps": np.zeros(4, np.int8)}}, "outlier_steps has"),
+        (None, {"arrays": {"outlier_values": np.zeros(4, np.float16)}}, "outlier_values has"),
+        (None, {"arrays": {"outlier_values": np.zeros(3, np.float32)}}, "outlier_values has"),
+        (None, {"count": 4}, "outlier_values has"),
+        (None, {"count": 513}, "count=513 is more than 512"),
+        (None, {"count": 10**18}, "is more than 512"),
+        (None, {"count": -1}, "count=-1 must be at least 0"),
+        (None, {"count": 3.0}, "count takes an int"),
+        (None, {"per": "row"}, "outlier_values has"),
+        (None, {"mode": "column"}, "outlier_values has"),
+        (None, {"values": "float64"}, "values='float64' is not one of"),
+        (None, {"fraction": 0.1}, "exclude each other"),
+        (None, {"count": None, "threshold": 6}, "depends on the data"),
+        (None, {"inner": {"scheme": "Outliers"}}, "keeps outliers already"),
+        (None, {"inner": 4}, "scheme is a int"),
+        (None, {"more": 4}, "cannot be made from"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    steps: Any, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = file_of(tmp_path / "it", steps, **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        dict(bm.load_checkpoint(folder))
+    assert str(folder) in str(caught.value)
+
+
+def test_files_of_save_are_held_to_the_same(tmp_path: Path) -> None:
+    q = bm.quantize(weight(8, 64), bm.Outliers(bm.Affine(4), count=3))
+    q.arrays["outlier_steps"][:] = 255
+    bm.save({"w": q}, tmp_path / "it.safetensors")
+    with pytest.raises(CheckpointError, match="tensor 'w': outlier_steps"):
+        bm.load(tmp_path / "it.safetensors")
