@@ -79,10 +79,13 @@ def metrics(
         outputs, Σ‖ΔW·a‖² over them. Not by channels of the last axis. It goes through the BLAS of
         NumPy, in float64.
     hessian
-        Instead of activations, H = Σaaᵀ [C, C], whatever its scale: tr(ΔW·H·ΔWᵀ).
+        Instead of activations, H = Σaaᵀ [C, C], whatever its scale: tr(ΔW·H·ΔWᵀ). Only its
+        symmetric part matters.
 
     Raises TypeError for integer arrays (codes are not values: dequantize them), ValueError for
-    different shapes, for NaN or infinity, and for both activations and a Hessian.
+    different shapes, for NaN or infinity, for both activations and a Hessian, for a Hessian under
+    which a row of `x` or of its error has a negative square, and for outputs whose squares overflow
+    float64.
 
     >>> import bitmill as bm, numpy as np
     >>> x = np.array([0.4, -1.0, 7.0], np.float32)
