@@ -105,13 +105,15 @@ class TableSums(NamedTuple):
 
 
 class ErrorSums(NamedTuple):
-    """Sums over each row, float64: Σx², Σy², Σxy, Σ(x−y)² and max |x−y|."""
+    """Sums over each row, float64: Σx², Σy², Σxy, Σ(x−y)² and max |x−y|; and the first place in the
+    row of a pair so far apart, int64."""
 
     xx: Array
     yy: Array
     xy: Array
     dd: Array
     max_abs: Array
+    max_at: Array
 
 
 class OrderStatistics(NamedTuple):
