@@ -244,6 +244,33 @@ def test_bad_options_are_refused(call, error, message):
         call()
 
 
+def test_a_shared_table_is_not_spoiled_by_arrays_that_tell_nothing(rng):
+    weights = rng.standard_t(4, (64, 256)).astype(np.float32)
+    table = bm.LearnedTable(3).learn([weights])
+    narrow, empty = weights[:, :1], weights[:0]
+    assert bm.LearnedTable(3).learn([narrow, weights, empty]) == table
+    assert bm.LearnedTable(3).learn([narrow]).size == 8
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        bm.LearnedTable(3).learn([empty])
+
+
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+@pytest.mark.parametrize("table", [bm.NF4, bm.FP4])
+def test_scales_that_double_quantization_reads_back_as_negative_are_counted(rng, table, clip):
+    x = rng.standard_normal((8, 1024)).astype(np.float32)
+    x[0, :64] *= 1e6
+    x[1, :64] = 0
+    q = bm.quantize(x, table(64, double_quantization=True, clip=clip))
+    negative = int((q.scale < 0).sum())
+    assert negative > 64
+    assert q.scheme.health(x, q.arrays) == {"zero_groups": 1, "negative_scales": negative}
+    assert np.isfinite(np.asarray(q)).all()
+    assert not np.asarray(q)[1, :64].any()
+    measured = bm.metrics(x, q)
+    assert measured.zero_groups == 1
+    assert np.isfinite([measured.mse, measured.sqnr_db, measured.cosine, measured.max_abs]).all()
+
+
 @pytest.mark.parametrize("exponent", [-130, -8, 0, 8, 100])
 @pytest.mark.parametrize("bits", [3, 4, 8])
 def test_a_learned_table_does_not_depend_on_the_magnitude(bits, exponent):

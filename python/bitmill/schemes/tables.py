@@ -116,8 +116,10 @@ class NF4(_Named):
     """NormalFloat with 4 bits: 16 quantiles of the normal distribution, −1 … 1, with an exact 0.
 
     Options are those of `bm.Table`. With the defaults, codes and scales are the bytes of
-    bitsandbytes; `double_quantization=True` is that of QLoRA. After Dettmers et al., "QLoRA"
-    (2023), whose constants these are.
+    bitsandbytes; `double_quantization=True` is that of QLoRA, which may read scales far below the
+    others back as 0 or less: their weights come out as 0 or with the other sign, which the health
+    of a checkpoint counts as negative scales. After Dettmers et al., "QLoRA" (2023), whose
+    constants these are.
 
     >>> import bitmill as bm
     >>> bm.NF4().layout((4096, 4096))[1]
