@@ -14,13 +14,14 @@ import numpy as np
 from bitmill import _check, kernels
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill._results import Params, Range
-from bitmill.clip import finite_ranges, merge, ranges
+from bitmill.clip import ranges
 from bitmill.grid import View, rows_of
 from bitmill.grid import view as view_of
 from bitmill.schemes import counts, dynamic_map
 from bitmill.schemes.base import Cut, Encoded, Field
 from bitmill.schemes.coded import Coded
 from bitmill.schemes.overflow import ScaleOverflowError
+from bitmill.schemes.ranged import Ranged
 from bitmill.schemes.scales import Scales, scales_of
 from bitmill.schemes.table_search import Groups, best_scales, two_level_scales
 
@@ -38,7 +39,7 @@ class _Fitted(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class TableScheme(Coded):
+class TableScheme(Coded, Ranged):
     """x̂ = values[code]·scale: the options and the work that schemes of tables share.
 
     A subclass gives the table, or says how to make it of the weights; and a group size.
@@ -148,14 +149,6 @@ class TableScheme(Coded):
     def cut(self, shape: tuple[int, ...]) -> Cut:
         """Between rows; nowhere if the scales of all rows are stored together."""
         return Cut(None if len(shape) == 1 or self.double_quantization else len(shape) - 2)
-
-    def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
-        """Ranges of all groups. Raises ValueError for NaN and infinity."""
-        return finite_ranges(x, self.view(x.shape), num_threads=num_threads)
-
-    def merge(self, seen: Range | None, more: Range) -> Range:
-        """The ranges of groups of which `seen` and `more` are each about some values."""
-        return more if seen is None else merge(seen, more)
 
     def quantize(
         self,
