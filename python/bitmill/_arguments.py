@@ -86,13 +86,13 @@ def token_encode(
 
 
 def _tokens(x: Any) -> Array:
-    x = _check.matrix(x, "x")
-    if x.shape[1] > LONGEST_TOKEN:
+    tokens = _check.matrix(x, "x")
+    if tokens.shape[1] > LONGEST_TOKEN:
         raise ValueError(
-            f"x has rows of {x.shape[1]:,} values; beyond {LONGEST_TOKEN:,} the sum of their codes "
-            "may not fit int32"
+            f"x has rows of {tokens.shape[1]:,} values; beyond {LONGEST_TOKEN:,} the sum of their "
+            "codes may not fit int32"
         )
-    return x
+    return tokens
 
 
 def mse_params(

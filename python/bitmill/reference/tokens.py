@@ -61,4 +61,5 @@ def token_encode(
 
 
 def _sums(codes: Array) -> Array:
-    return codes.sum(axis=1, dtype=np.int32)
+    sums: Array = codes.sum(axis=1, dtype=np.int32)
+    return sums
