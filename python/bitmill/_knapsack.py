@@ -97,7 +97,7 @@ def solve(classes: Sequence[Class], budget: int) -> Solution:
     """The best items within a budget that the first item of each class keeps.
 
     >>> solve([[Item(10, 9), Item(20, 1)], [Item(10, 4), Item(20, 3)]], 35)
-    Solution(at=[1, 0], bound=Fraction(9, 2), exact=True)
+    Solution(at=[1, 0], bound=Fraction(5, 1), exact=True)
     """
     at, room = [0] * len(classes), budget - sum(items[0].bytes for items in classes)
     unit = math.gcd(*(item.bytes - items[0].bytes for items in classes for item in items))
