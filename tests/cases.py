@@ -229,6 +229,15 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
         yield name, (x, y + y * np.float32(2**-9)), {}
 
 
+def affine_error(rng: np.random.Generator) -> Iterator[Case]:
+    """Also scales that limit many codes, and infinite ones, whose codes are 0."""
+    for i, (name, x, made, options) in enumerate(_encoded(rng)):
+        scale = made.scale if i % 2 else (made.scale * 0.3).astype(made.scale.dtype)
+        scale[:, i % 5 :: 5] = np.inf
+        keep = {k: options[k] for k in ("qmin", "qmax", "group_size")}
+        yield name, (x, scale, made.zero_point, made.offset), keep
+
+
 def weighed_error(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         y = ref.to_float32(x)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,22 @@ def test_pinned_weights_get_their_label(src: Path) -> None:
         bm.plan_budget(src, "8bpw", LABELS, pinned={"other": "W8"})
     with pytest.raises(CheckpointError, match="no label is among the choices of all of"):
         bm.plan_budget(src, "8bpw", LABELS, pinned={Q: "W8", K: "W3"})
+
+
+def test_more_than_everything_takes_is_enough(src: Path) -> None:
+    most = bm.plan_budget(src, "999999999999999999999bpw", ["W2", "W8"])
+    assert most.allocation is not None
+    assert set(most.allocation.choice.values()) == {"W8"}
+    assert most.allocation.lower_bound == most.allocation.error
+
+
+def test_measured_bytes_must_be_those_of_the_plan(src: Path) -> None:
+    """As of a file that another version wrote, or that was mended by hand."""
+    found = bm.sensitivity(src, LABELS)
+    other = replace(found, candidates=found.candidates | {"W3": found.candidates["W2"]})
+    for wrong in (other, replace(found, candidates={"W2": found.candidates["W2"]})):
+        with pytest.raises(CheckpointError, match=r"says that 'W3' takes \d+ bytes"):
+            bm.plan_budget(src, "3.5bpw", sensitivity=wrong, pinned={"Linear": "W3"})
 
 
 def test_weights_that_no_candidate_suits_are_named(tmp_path: Path) -> None:

@@ -142,6 +142,13 @@ def test_measured_file_and_plan_file_give_the_same_bytes(src: Path, tmp_path: Pa
     assert down.weights.bits == 2  # type: ignore[attr-defined]
 
 
+def test_the_first_of_pins_for_one_pattern_wins(src: Path, tmp_path: Path) -> None:
+    budget, plan = ["--budget", "9bpw", *CANDIDATES], tmp_path / "plan.json"
+    pins = ["--pin", "Linear=W4", "--pin", "re:.*down_proj=W2", "--pin", "Linear=W2"]
+    assert run("quantize", src, "--dry-run", *budget, *pins, "--plan", plan) == 0
+    assert {t.layer.weights.bits for t in read_plan(plan).quantized if t.layer} == {4}  # type: ignore[attr-defined]
+
+
 def test_rules_by_hand_give_the_same_weights(src: Path, tmp_path: Path) -> None:
     """As a file of rules would, which says it in other words."""
     pins = ["--pin", "re:.*down_proj=W3", "--pin", "Linear=W6"]

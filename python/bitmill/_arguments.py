@@ -161,11 +161,18 @@ def affine_encode(
     out: Any,
 ) -> tuple[Array, Params, int | None, Array]:
     """x, scale with zero_point and offset, group size, out."""
+    x, given, size = affine_error(x, params, qmin, qmax, group_size)
+    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+
+
+def affine_error(
+    x: Any, params: tuple[Any, Any, Any], qmin: Any, qmax: Any, group_size: Any
+) -> tuple[Array, Params, int | None]:
+    """x, scale with zero_point and offset, group size."""
     x, size = ranges(x, group_size)
     _code_range(qmin, qmax)
     shape = (x.shape[0], group_count(x.shape[1], size))
-    given = _params(params, shape, zero_point_dtype(qmax))
-    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+    return x, _params(params, shape, zero_point_dtype(qmax)), size
 
 
 def affine_decode(

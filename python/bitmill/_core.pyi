@@ -163,6 +163,19 @@ def from_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
 def error_sums(
     x: Array, type: int, y: Array, rows: int, cols: int, out: Array, max_at: Array, threads: int
 ) -> None: ...
+def affine_error(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    out: Array,
+    threads: int,
+) -> None: ...
 def weighed_error(
     x: Array,
     type: int,

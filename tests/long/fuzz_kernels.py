@@ -224,6 +224,10 @@ def code_and_decode(r: Round) -> None:
     options = r.range | {"group_size": r.group, "bits": r.packed}
     codes = reference.affine_encode(x, *given, **options)
     r.into(codes, lambda out: kernels.affine_encode(x, *given, **options, out=out, **r.threads))
+    del options["bits"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = reference.affine_error(x, *given, **options)
+    same(kernels.affine_error(x, *given, **options, **r.threads), lost)
     stored: dict[str, Any] = {"group_size": r.group, "dtype_name": r.to}
     if r.packed:
         stored |= {"bits": r.packed, "length": r.cols, "signed": r.range["qmin"] < 0}

@@ -8,7 +8,7 @@ everywhere and changes nothing here.
 from bitmill.reference.affine import affine_decode, affine_encode, affine_params, affine_quantize
 from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
-from bitmill.reference.errors import error_sums, weighed_error
+from bitmill.reference.errors import affine_error, error_sums, weighed_error
 from bitmill.reference.histogram import histogram
 from bitmill.reference.kmeans import kmeans_edges
 from bitmill.reference.minifloats import float_decode, float_encode
@@ -25,6 +25,7 @@ __all__ = [
     "absmax",
     "affine_decode",
     "affine_encode",
+    "affine_error",
     "affine_params",
     "affine_quantize",
     "assign_codes",
