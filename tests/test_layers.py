@@ -30,9 +30,10 @@ LAYERS = [
     {"observers"},
     {"calibrate"},
     {"_knapsack"},
-    {"allocation"},
+    {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
+    {"export", "plot"},
     {"cli"},
     {"__main__"},
 ]
