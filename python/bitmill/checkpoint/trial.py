@@ -12,6 +12,7 @@ import numpy as np
 from bitmill import kernels
 from bitmill._check import NonfiniteError
 from bitmill._dtypes import Array
+from bitmill._floats import default_floats
 from bitmill.checkpoint.data import Buffers
 from bitmill.checkpoint.subjects import Block
 from bitmill.grid import rows_of
@@ -85,6 +86,7 @@ def run_trial(
     return tried
 
 
+@default_floats()
 def _with(tried: Tried, label: str, trial: Trial, x: Array, seen: Any) -> Tried:
     """What was tried, and one candidate more."""
     scheme, threads = trial.schemes[label], trial.num_threads

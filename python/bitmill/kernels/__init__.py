@@ -10,7 +10,13 @@ from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import affine_error, error_sums, weighed_error
 from bitmill.kernels.histogram import histogram
-from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
+from bitmill.kernels.kmeans import (
+    assign_codes,
+    bucket_sums,
+    distinct_values,
+    kmeans_edges,
+    value_counts,
+)
 from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
@@ -33,6 +39,7 @@ __all__ = [
     "column_decode",
     "column_encode",
     "column_minmax",
+    "distinct_values",
     "error_sums",
     "float_decode",
     "float_encode",

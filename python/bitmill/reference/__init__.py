@@ -18,7 +18,7 @@ from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
 from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.reference.tokens import token_encode, token_quantize
-from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
+from bitmill.reference.totals import assign_codes, bucket_sums, distinct_values, value_counts
 from bitmill.reference.two_level import two_level_params
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "column_decode",
     "column_encode",
     "column_minmax",
+    "distinct_values",
     "error_sums",
     "float_decode",
     "float_encode",
