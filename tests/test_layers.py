@@ -33,6 +33,7 @@ LAYERS = [
     {"allocation"},
     {"formats"},
     {"checkpoint"},
+    {"reports"},
     {"cli"},
     {"__main__"},
 ]

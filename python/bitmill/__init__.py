@@ -42,6 +42,7 @@ if _CHECKING:
         save,
         sensitivity,
     )
+    from bitmill.reports import FullReport, report
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "CheckpointError",
     "Codebook",
     "Float",
+    "FullReport",
     "KMeans",
     "LearnedTable",
     "Metrics",
@@ -89,6 +91,7 @@ __all__ = [
     "quantize",
     "quantize_checkpoint",
     "reference",
+    "report",
     "save",
     "sensitivity",
     "set_num_threads",
@@ -96,6 +99,7 @@ __all__ = [
 ]
 
 
+_OF_REPORTS = ("FullReport", "report")
 _OF_CHECKPOINT = (
     "CheckpointError",
     "Sensitivity",
@@ -110,11 +114,13 @@ _OF_CHECKPOINT = (
 
 
 def __getattr__(name: str) -> object:
-    """Names of `bitmill.checkpoint`, imported when first used: it costs as much as all the rest."""
-    if name in _OF_CHECKPOINT:
-        from bitmill import checkpoint
+    """Names of `bitmill.checkpoint` and what lies above it, imported when first used: it costs as
+    much as all the rest."""
+    if name in (*_OF_CHECKPOINT, *_OF_REPORTS):
+        from bitmill import checkpoint, reports
 
-        globals()[name] = value = getattr(checkpoint, name)
+        home = checkpoint if name in _OF_CHECKPOINT else reports
+        globals()[name] = value = getattr(home, name)
         return value
     raise AttributeError(f"module 'bitmill' has no attribute {name!r}")
 

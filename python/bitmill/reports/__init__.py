@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""A report on a quantized checkpoint, to look at: one page, with CSV and JSON beside it.
+
+`build` reads the folder; `levels` and `errors` are what it sees of each tensor, `curve` is the
+frontier of what was measured; `record` holds all of it, and `page` makes a page of that, with
+`page.html`, `page.css` and `page.js`.
+"""
+
+from bitmill.reports.build import report
+from bitmill.reports.curve import Curve, Spot
+from bitmill.reports.errors import ErrorMap, Worst
+from bitmill.reports.levels import Histogram
+from bitmill.reports.record import Details, FullReport, Totals, destinations
+
+__all__ = [
+    "Curve",
+    "Details",
+    "ErrorMap",
+    "FullReport",
+    "Histogram",
+    "Spot",
+    "Totals",
+    "Worst",
+    "destinations",
+    "report",
+]
