@@ -72,8 +72,8 @@ def test_error_is_one_line(src: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--group-size=none", "--bit", "3"], " --bits 3 --group-size none"),
         (["--bits", "4", "--clip", "percentile:99.9"], " --bits 4 --clip percentile:99.9"),
         (
-            ["--ignore", "re:.*q_proj", "--ignore", "lm_head"],
-            " --ignore 're:.*q_proj' --ignore lm_head",
+            ["--ignore", "re:.*down_proj", "--ignore", "lm_head"],
+            " --ignore 're:.*down_proj' --ignore lm_head",
         ),
         (["--scheme", "W4A16", "--json"], " --scheme W4A16"),
     ],

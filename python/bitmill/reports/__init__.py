@@ -3,7 +3,7 @@
 
 `build` reads the folder; `levels` and `errors` are what it sees of each tensor, `curve` is the
 frontier of what was measured; `record` holds all of it, and `page` makes a page of that, with
-`page.html`, `page.css` and `page.js`.
+`page.html`, `page.css` and the scripts beside them.
 """
 
 from bitmill.reports.build import report

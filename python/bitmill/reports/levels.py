@@ -219,4 +219,6 @@ def _window(levels: tuple[float, ...], least: float, most: float) -> _Window:
         step = -(-units // _MOST)
         return _Window(first - 0.5, float(step), -(-units // step))
     per_unit = _MOST // units
+    if per_unit % 2 == 0 and 2 * units * (per_unit - 1) >= _MOST:
+        per_unit -= 1  # then a level is in the middle of a bin
     return _Window(first - 0.5, 1 / per_unit, units * per_unit)

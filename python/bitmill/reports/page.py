@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+_SCRIPTS = ("text.js", "charts.js", "table.js", "details.js", "page.js")
 _PICTURES = 600
 """Tensors whose pictures are in the page: of more, those that lost most."""
 _DIGITS = 5
@@ -25,7 +26,7 @@ def page(said: Mapping[str, Any], order: Sequence[str]) -> str:
     text = _template("page.html")
     for mark, content in (
         ("/*style*/", _template("page.css")),
-        ("/*script*/", _template("page.js")),
+        ("/*script*/", "\n".join(map(_template, _SCRIPTS))),
         ("/*data*/", _in_script(_rounded(compact))),
     ):
         before, _, after = text.partition(mark)
