@@ -33,7 +33,7 @@ const label = (x, y, text, anchor = "middle", kind = null) =>
 
 /** SQNR of the quantized tensors in the order of the model. */
 function alongChart(width, tensors, current, choose) {
-  const height = Math.min(270, Math.max(210, width * 0.45)), left = 38, right = 12, top = 12, bottom = 34;
+  const height = Math.min(270, Math.max(210, width * 0.45)), left = 38, right = 12, top = 22, bottom = 34;
   const known = tensors.filter((t) => t.metrics && t.metrics.sqnr_db !== null);
   if (!known.length) return el("p", { class: "about" }, "No quantized tensor has lost anything.");
   const values = known.map((t) => t.metrics.sqnr_db);
@@ -43,32 +43,33 @@ function alongChart(width, tensors, current, choose) {
   const made = [];
   for (const v of ticks(least - room, most + room, 4))
     made.push(line(left, y(v), width - right, y(v), "grid"), label(left - 8, y(v) + 4, short(v), "end"));
-  made.push(label(left - 8, top, "dB", "end"), ...layerMarks(known, x, height - bottom));
-  known.forEach((t, i) => {
-    const kind = `dot${isFlagged(t) ? " flagged" : ""}${t === current ? " current" : ""}`;
-    const r = t === current ? 6 : known.length > 150 ? 3 : 4.5;
+  made.push(label(left - 8, 9, "dB", "end"), ...layerMarks(known, x, top, height - bottom));
+  const isDense = known.length > 150, last = known.indexOf(current);
+  const order = [...known.keys()].filter((i) => i !== last).concat(last < 0 ? [] : [last]);
+  for (const i of order) {
+    const t = known[i];
+    const kind = `dot${isFlagged(t) ? " flagged" : ""}${i === last ? " current" : isDense ? " dense" : ""}`;
+    const r = i === last ? 6 : isDense ? 3 : 4.5;
     const dot = { cx: x(i), cy: y(t.metrics.sqnr_db), r, class: kind, onclick: () => choose(t) };
     made.push(el("circle", dot, el("title", {}, `${shown(t.name)}: ${decibels(t.metrics.sqnr_db)}`)));
-  });
+  }
   const about = `SQNR of ${plural(known.length, "tensor")}, from ${decibels(least)} to ${decibels(most)}; all are in the table`;
   return picture(width, height, about, ...made);
 }
 
-/** Where the layers begin, by the first number in the names. */
-function layerMarks(tensors, x, bottom) {
+/** Where the layers begin, by the first number in the names; not all, where they are many. */
+function layerMarks(tensors, x, top, bottom) {
   const made = [], layer = (t) => (t.name.match(/\.(\d+)\./) || [null, null])[1];
-  let before = null, free = 0, said = false;
+  let before = null, free = 0;
   tensors.forEach((t, i) => {
-    const now = layer(t);
+    const now = layer(t), at = i ? (x(i) + x(i - 1)) / 2 : x(0) - 6;
     if (now === before) return;
     before = now;
-    const at = (i ? (x(i) + x(i - 1)) / 2 : x(0) - 6);
-    if (i) made.push(line(at, 12, at, bottom, "grid"));
     if (now === null || at < free) return;
-    const text = said ? now : `layer ${now}`;
+    const text = free ? now : `layer ${now}`;
+    if (i) made.push(line(at, top, at, bottom, "grid"));
     made.push(label(at + 3, bottom + 16, text, "start"));
     free = at + 10 + 7 * text.length;
-    said = true;
   });
   return made;
 }
