@@ -28,6 +28,7 @@
   VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \
   VERB(lookup16, lookup16(y, i))                                                                   \
   VERB(rank16, rank16(thresholds16((const float*)b), x))                                           \
+  VERB(code16, code16(codes16((const float*)b, a), x))                                             \
   VERB(and_i32, and_(i, j))                                                                        \
   VERB(xor_i32, xor_(i, j))                                                                        \
   VERB(sign_mask, sign_mask(i))                                                                    \

@@ -25,7 +25,7 @@ def operands(rng, verb):
     a, b = a[: a.size // 16 * 16].reshape(-1, 16), b[: b.size // 16 * 16].reshape(-1, 16)
     if verb == "to_f32":  # at most 2^24 by contract
         a = a >> 7
-    if verb == "rank16":  # in ascending order by contract; some equal to what is ranked
+    if verb in ("rank16", "code16"):  # in ascending order by contract; some equal to what is ranked
         b = np.where(rng.random(b.shape) < 0.3, a, b)
         b = np.sort(np.nan_to_num(b.view(np.float32), nan=1.0, posinf=np.inf, neginf=-np.inf))
         b = b.view(np.int32)
@@ -75,6 +75,25 @@ def test_ranks_count_the_thresholds_below(isa):
     x = np.array([-1, -0.0, 0, 0.5, 1, 3.5, 7, 7.5, 11, 11.5, 12, 12.5, 1e30, np.inf, np.nan, 5.5])
     got = apply("rank16", x.astype(np.float32).view(np.int32), thresholds.view(np.int32))
     assert got.tolist() == [0, 0, 0, 1, 1, 4, 7, 8, 11, 12, 12, 13, 13, 13, 0, 6]
+
+
+def test_codes_are_those_of_the_ranks(isa, rng):
+    """Thresholds far from each other and near, fewer than 15, equal ones, and what lies next."""
+    for _ in range(300):
+        gaps = rng.uniform(rng.choice([0.02, 0.9]), 1, 15)
+        middle = rng.uniform(0, 1) * gaps.sum()
+        thresholds = np.append((np.cumsum(gaps) - middle) * 2.0 ** rng.integers(-120, 110), 0)
+        thresholds = thresholds.astype(np.float32)
+        if rng.random() < 0.3:
+            thresholds[3:6] = thresholds[3]
+        thresholds[rng.integers(1, 17) :] = np.inf
+        near = [np.nextafter(thresholds, np.float32(side)) for side in (-np.inf, np.inf)]
+        odd = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 0, -0.0, 1e-45], np.float32)
+        x = rng.permutation(np.concatenate([thresholds, *near, odd]))[:16]
+        order = x.view(np.int32)  # the verb takes both from one operand
+        got = apply("code16", order, thresholds.view(np.int32))
+        ranks = (thresholds[:15, None] < x).sum(axis=0)
+        assert got.tolist() == order[ranks].tolist()
 
 
 @pytest.mark.parametrize("verb", ["gather", "lookup16"])

@@ -19,17 +19,14 @@ struct Scaled {
 BITMILL_INLINE bool divides(float s) { return s != 0 && s > -FLT_MIN && s < FLT_MIN; }
 
 struct Lookup16 {
-  Thresholds16 thresholds;
-  f32x16 order, values, sorted; // `order` are integers
+  Codes16 codes;
+  f32x16 values;
 
   BITMILL_INLINE explicit Lookup16(const LookupTable& t)
-      : thresholds(thresholds16(t.thresholds)), order(load((const float*)t.order)),
-        values(load(t.values)), sorted(lookup16(values, bits_of(order))) {}
+      : codes(codes16(t.thresholds, t.order)), values(load(t.values)) {}
   // The code of the value nearest to q, and that value; the value of a code, which is below 16.
-  BITMILL_INLINE i32x16 code(f32x16 q) const {
-    return bits_of(lookup16(order, rank16(thresholds, q)));
-  }
-  BITMILL_INLINE f32x16 nearest(f32x16 q) const { return lookup16(sorted, rank16(thresholds, q)); }
+  BITMILL_INLINE i32x16 code(f32x16 q) const { return code16(codes, q); }
+  BITMILL_INLINE f32x16 nearest(f32x16 q) const { return lookup16(values, code(q)); }
   BITMILL_INLINE f32x16 value(i32x16 code) const { return lookup16(values, min(code, splat(15))); }
 };
 

@@ -58,6 +58,8 @@
 //   Thresholds16                 15 floats in ascending order, behind which fewer are filled up with infinity:
 //                                thresholds16(p) prepares them once, and
 //   rank16(thresholds, v)        i32x16: how many of them are below v; 0 for NaN
+//   Codes16                      codes16(p, order) prepares thresholds and 16 integers once, and
+//   code16(codes, v)             i32x16: order[rank16(thresholds, v)]
 //   prefetch(p)                  asks for the line at p; p may be any address
 //   prefetch_far(p)              the same for what is read later: as far as L2, which has more room, and can
 //                                wait for more lines at a time
@@ -106,17 +108,20 @@
 #include "halves.hpp"
 // clang-format off
 #include "bits.hpp"
-// clang-format on
 
 #if defined(BITMILL_ISA_SCALAR)
 #include "scalar.hpp"
+#include "ranks.hpp"
 #elif defined(BITMILL_ISA_AVX2)
 #include "avx2.hpp"
+#include "ranks.hpp"
 #elif defined(BITMILL_ISA_AVX512)
 #include "avx512.hpp"
+#include "buckets.hpp"
 #else
 #error "one BITMILL_ISA_<NAME> must be defined"
 #endif
+// clang-format on
 
 namespace bitmill::BITMILL_ISA {
 namespace {
