@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,8 @@ from bitmill.reports.curve import Curve
 from bitmill.reports.errors import ErrorMap
 from bitmill.reports.levels import Histogram
 from bitmill.reports.page import page
+from bitmill.reports.rows import csv_of
+from bitmill.reports.totals import Totals, error_of, totals_of
 
 VERSION = 1
 
@@ -56,37 +54,6 @@ class Details:
             "chosen": self.label,
         }
         return {name: value for name, value in said.items() if value not in (None, {})}
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Of the whole checkpoint."""
-
-    bytes_before: int
-    """Of the weight files, headers included."""
-    bytes_after: int
-    tensors: int
-    quantized: int
-    """Tensors."""
-    weights: int
-    """In all tensors."""
-    quantized_weights: int
-    bits_per_weight: float
-    """Of all tensors, with scales, zero-points, shapes and padding."""
-    quantized_bits_per_weight: float
-    sqnr_db: float
-    """Mean over the quantized tensors that lost something, by size; infinite where none did."""
-    worst: str | None
-    """The tensor with the least SQNR."""
-    worst_sqnr_db: float
-    error: float
-    """Σ(x − x̂)² over all."""
-    half_of_error: int
-    """How few tensors have half of it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it: an infinite SQNR is null."""
-        return {name: _finite(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +95,7 @@ class FullReport:
     @property
     def totals(self) -> Totals:
         """Of the whole checkpoint."""
-        quantized = self.report.quantized
-        weights, few = sum(t.size for t in self.tensors), sum(t.size for t in quantized)
-        finite = [t for t in quantized if math.isfinite(t.sqnr_db)]
-        size = sum(t.size for t in finite)
-        mean = math.fsum(t.size * t.sqnr_db for t in finite) / size if size else math.inf
-        worst = min(quantized, key=lambda t: (t.sqnr_db, t.name), default=None)
-        return Totals(
-            self.report.bytes_before,
-            self.report.bytes_after,
-            len(self.tensors),
-            len(quantized),
-            weights,
-            few,
-            _bits(sum(t.bytes_after for t in self.tensors), weights),
-            _bits(sum(t.bytes_after for t in quantized), few),
-            mean,
-            None if worst is None else worst.name,
-            math.inf if worst is None else worst.sqnr_db,
-            math.fsum(map(error_of, quantized)),
-            _half(list(map(error_of, quantized))),
-        )
+        return totals_of(self.report)
 
     @property
     def health(self) -> Health:
@@ -190,15 +137,7 @@ class FullReport:
     def to_csv(self) -> str:
         """A line for each tensor, the worst first. Names that a spreadsheet would compute begin
         with an apostrophe."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        total = self.totals.error
-        for i, tensor in enumerate(self.worst_first):
-            row = dict(_cells(tensor, total))
-            if i == 0:
-                writer.writerow(row)
-            writer.writerow(map(_harmless, row.values()))
-        return text.getvalue()
+        return csv_of(self.worst_first, self.totals.error)
 
     def to_html(self) -> str:
         """One page that needs nothing else, for a browser or a mail."""
@@ -244,55 +183,3 @@ def destinations(
         if other != kind:
             raise ValueError(f"{other} and {kind} are one file: {path}")
     return paths
-
-
-def error_of(tensor: TensorReport) -> float:
-    """Σ(x − x̂)² of one tensor."""
-    return 0.0 if tensor.metrics is None else tensor.metrics.mse * tensor.size
-
-
-def _cells(tensor: TensorReport, total: float) -> Iterator[tuple[str, Any]]:
-    """A line of the CSV file."""
-    m = tensor.metrics
-    yield "name", tensor.name
-    yield "shape", "x".join(map(str, tensor.shape))
-    yield "scheme", "kept" if tensor.layer is None else tensor.layer.describe()
-    yield "reason", tensor.reason
-    yield "unsupported", tensor.unsupported or ""
-    yield "bytes_before", tensor.bytes_before
-    yield "bytes_after", tensor.bytes_after
-    yield "bits_per_weight", tensor.bits_per_weight
-    yield "sqnr_db", "" if m is None else m.sqnr_db
-    yield "mse", "" if m is None else m.mse
-    yield "cosine", "" if m is None else m.cosine
-    yield "max_abs", "" if m is None else m.max_abs
-    yield "error_share", error_of(tensor) / total if total else 0.0
-    yield from asdict(tensor.health).items()
-
-
-def _harmless(cell: Any) -> Any:
-    """A cell that a spreadsheet takes for text, if it is text."""
-    is_formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{cell}" if is_formula else cell
-
-
-def _half(errors: list[float]) -> int:
-    """How few of them have half of their sum.
-
-    >>> _half([1.0, 5.0, 3.0, 2.0]), _half([])
-    (2, 0)
-    """
-    left, count = math.fsum(errors) / 2, 0
-    for error in sorted(errors, reverse=True):
-        if left <= 0:
-            break
-        left, count = left - error, count + 1
-    return count
-
-
-def _bits(nbytes: int, size: int) -> float:
-    return 8 * nbytes / size if size else 0.0
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
