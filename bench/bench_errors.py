@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Error sums: two arrays read once."""
+"""Error sums and metrics: two arrays read once."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from agree import CHECKED, same_bits, top
+import bitmill as bm
+from agree import CHECKED, same_bits, sqnr_db, top
 from arrays import at_a_line
 from bitmill import kernels, reference
 from ceilings import Ceiling, Stream
+from peers import numpy as plain
 
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16", "f16", "f64"])
@@ -22,4 +24,23 @@ def bench_error_sums(race, weights, isa, dtype):
         size=x.size,
         nbytes=x.nbytes + y.nbytes,
         ceiling=Ceiling(Stream(x, 0), Stream(y, 0)),
+    )
+
+
+@pytest.mark.parametrize("axis", [None, "row"])
+def bench_metrics(race, weights, axis):
+    """All measures of two arrays, beside four of them in NumPy."""
+    x = weights["f32"]
+    y = at_a_line(x * np.float32(1.01) + np.float32(1e-3))
+    found = bm.metrics(x[CHECKED], y[CHECKED], num_threads=1)
+    assert found.sqnr_db == pytest.approx(sqnr_db(x[CHECKED], y[CHECKED]), rel=1e-9)
+    assert abs(float(x[found.max_at]) - float(y[found.max_at])) == found.max_abs
+    rival = plain.error_sums(x, y, kernels.error_sums(x, y))
+    rival.check(rival.run())
+    race(
+        lambda: bm.metrics(x, y, axis=axis, num_threads=1),
+        size=x.size,
+        nbytes=x.nbytes + y.nbytes,
+        ceiling=Ceiling(Stream(x, 0), Stream(y, 0)),
+        rivals={"NumPy": rival.run},
     )

@@ -130,9 +130,10 @@ BITMILL_SHARED int64_t mse_groups(int64_t room) {
   return room > 4096 ? 1 : room < 4096 / kMostTogether ? kMostTogether : 4096 / room;
 }
 
-// Sums over at most 4,096 pairs (N9), and the largest (x - y)^2.
+// Sums over at most 4,096 pairs (N9), the largest (x - y)^2, and which pair is the first with it.
 struct BlockSums {
   double xx, yy, xy, dd, max_dd;
+  int64_t max_at;
 };
 
 // `bins` bins, at most 32,767, of width 2^exponent from first * 2^exponent on, in so many copies. A value
@@ -203,6 +204,7 @@ struct Bucket {
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
   FAMILY(Affine, affine)                                                                           \
+  FAMILY(Tokens, tokens)                                                                           \
   FAMILY(Columns, columns)                                                                         \
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
@@ -222,6 +224,10 @@ struct RangesTable {
 };
 struct AffineTable {
 #define AFFINE BITMILL_MEMBER
+#include "kernels.def"
+};
+struct TokensTable {
+#define TOKENS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct ColumnsTable {

@@ -10,9 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from bitmill import _core, _importance, kernels, layouts, reference
+from bitmill import _core, _importance, kernels, reference
 from bitmill.clip import extremes, minmax, mse
 from bitmill.clip import percentile as clip_percentile
+from bitmill.layouts import words
 from bitmill.schemes import affine, float_scales, floats
 
 PERCENTILE = import_module("bitmill.percentile")  # bitmill.percentile is the function
@@ -40,7 +41,7 @@ def api(name: str) -> Iterator[None]:
     with engine(name) as module, pytest.MonkeyPatch.context() as patch:
         if module is reference:
             ranges = (extremes, minmax, mse, clip_percentile, PERCENTILE)
-            users = (_importance, affine, float_scales, floats, layouts)
+            users = (_importance, affine, float_scales, floats, words)
             for user in (*ranges, *users):
                 patch.setattr(user, "kernels", reference)
             for kernel in _core.kernel_names():

@@ -50,7 +50,7 @@ def digest(threads: int, rows: int) -> str:
             for array in q.arrays.values():
                 sha.update(array.tobytes())
             m = bm.kernels.error_sums(x, q.dequantize())
-            sha.update(b"".join(column.tobytes() for column in m))
+            sha.update(b"".join(column.tobytes() for column in m[:5]))  # the sums, not the place
     bm.set_num_threads(None)
     return sha.hexdigest()
 

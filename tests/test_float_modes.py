@@ -16,7 +16,7 @@ from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from test_values import CUTS, KINDS, SMALLEST
 
 
-def outcomes(x: Array, scheme: bm.Affine, **options: Any) -> list[bytes]:
+def outcomes(x: Array, scheme: bm.Affine | bm.Outliers, **options: Any) -> list[bytes]:
     """All that comes out of quantizing `x` and back."""
     q = bm.quantize(x, scheme, **options)
     values = [q.dequantize(dtype=name, **options) for name in FLOATS]
@@ -64,6 +64,16 @@ if float_modes.HERE:
                 with float_modes.mode(mxcsr):
                     got = outcomes(x, scheme)
                 assert got == wanted, (scheme, mode)
+
+    @pytest.mark.parametrize("threshold", [1e-40, "percentile:90", "mad:2"])
+    def test_a43_a44_mode_of_the_caller_keeps_the_same_outliers(rng, threshold):
+        scheme = bm.Outliers(bm.Affine(4), threshold=threshold, values="float32")
+        for x in itertools.chain(*(awkward(rng, name) for name in FLOATS)):
+            wanted = outcomes(x, scheme)
+            for mode, mxcsr in float_modes.MODES.items():
+                with float_modes.mode(mxcsr):
+                    got = outcomes(x, scheme)
+                assert got == wanted, mode
 
     @pytest.mark.parametrize("cut", CUTS)
     def test_a43_a44_helper_threads_do_not_inherit_the_mode(isa, rng, cut):

@@ -30,10 +30,10 @@ LAYERS = [
     {"observers"},
     {"calibrate"},
     {"_knapsack"},
-    {"allocation"},
+    {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
-    {"reports"},
+    {"export", "plot", "reports"},
     {"cli"},
     {"__main__"},
 ]

@@ -305,6 +305,42 @@ def test_exact_weights_have_exact_outputs() -> None:
     assert (unseen.output_error, unseen.output_sqnr_db) == (0.0, math.inf)
 
 
+def test_error_alone_may_show_that_a_hessian_is_indefinite() -> None:
+    x, y = np.float32([[3, 0], [0, 0]]), np.float32([[3, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"w·H·wᵀ is -1 for row 1 of the error"):
+        bm.metrics(x, y, hessian=np.diag([1.0, -1.0]))
+
+
+def test_only_the_symmetric_part_of_a_hessian_matters() -> None:
+    x = values(6, 70)
+    a = np.random.default_rng(1).standard_normal((90, 70))
+    h, y = a.T @ a, x + np.float32(0.1)
+    skew = np.triu(h, 1)
+    wanted, found = bm.metrics(x, y, hessian=h), bm.metrics(x, y, hessian=h + skew - skew.T)
+    assert found.output_error == pytest.approx(wanted.output_error, rel=1e-9)
+
+
+def test_rounding_makes_no_hessian_indefinite() -> None:
+    """Errors that no activation sees: their true sum is 0."""
+    rng = np.random.default_rng(1)
+    a, d = rng.standard_normal((3, 40)), np.zeros((200, 40))
+    a[:, 1::2] = a[:, ::2]
+    d[:, ::2] = rng.integers(-4, 5, (200, 20)) / 4
+    d[:, 1::2] = -d[:, ::2]
+    x = np.zeros((200, 40), np.float32)
+    found = bm.metrics(x, d.astype(np.float32), hessian=a.T @ a, axis="row")
+    assert found.output_error is not None
+    assert (found.output_error >= 0).all()
+    assert found.output_error.max() < 1e-12
+
+
+def test_outputs_of_no_columns_are_exact() -> None:
+    x = np.zeros((3, 0), np.float32)
+    for options in ({"activations": np.ones((5, 0))}, {"hessian": np.ones((0, 0))}):
+        found = bm.metrics(x, x, **options)
+        assert (found.output_error, found.output_sqnr_db) == (0.0, math.inf)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -313,6 +349,10 @@ def test_exact_weights_have_exact_outputs() -> None:
         ({"hessian": np.ones((5, 4))}, r"hessian has shape \(5, 4\); wanted \(5, 5\)"),
         ({"activations": np.full((1, 5), np.nan)}, "activations has 5 values"),
         ({"hessian": np.eye(5), "axis": 1}, "axis=1 is that of the inputs"),
+        ({"hessian": -np.eye(5)}, r"not positive semidefinite: w·H·wᵀ is -5 for row 0 of x"),
+        ({"hessian": 1e308 * np.eye(5)}, "hessian: the squares of outputs overflow float64"),
+        ({"activations": np.full((2, 5), 1e200)}, "activations: the squares of outputs overflow"),
+        ({"activations": np.full((9, 5), 1e200)}, "activations: the squares of outputs overflow"),
         ({"axis": "column"}, "axis='column' is not 'row', None or an int"),
         ({"axis": 2}, "axis=2 is out of range for 2 dimensions"),
     ],

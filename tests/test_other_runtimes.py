@@ -32,14 +32,19 @@ def stored(tmp_path: Path, scheme: bm.Affine) -> tuple[dict[str, np.ndarray], bm
 
 
 def matmul_n_bits(arrays: dict[str, np.ndarray], size: int, points: np.ndarray | None) -> Any:
-    """What ONNX Runtime makes of the words: MatMulNBits of the identity, transposed."""
-    onnx, onnxruntime = needs("onnx"), needs("onnxruntime")
-    words, scale = arrays["weight_packed"], arrays["weight_scale"]
+    """What ONNX Runtime makes of the words."""
     rows, columns = map(int, arrays["weight_shape"])
-    constants = {
-        "b": words.view(np.uint8).reshape(rows, columns // size, size // 2),
-        "scale": scale,
-    }
+    blobs = arrays["weight_packed"].view(np.uint8).reshape(rows, columns // size, size // 2)
+    return of_blobs(blobs, arrays["weight_scale"], columns, points)
+
+
+def of_blobs(
+    blobs: np.ndarray, scale: np.ndarray, columns: int, points: np.ndarray | None, bits: int = 4
+) -> Any:
+    """What ONNX Runtime makes of them: MatMulNBits of the identity, transposed."""
+    onnx, onnxruntime = needs("onnx"), needs("onnxruntime")
+    rows, _, nbytes = blobs.shape
+    constants = {"b": blobs, "scale": scale}
     if points is not None:
         constants["points"] = points
     node = onnx.helper.make_node(
@@ -49,8 +54,8 @@ def matmul_n_bits(arrays: dict[str, np.ndarray], size: int, points: np.ndarray |
         domain="com.microsoft",
         K=columns,
         N=rows,
-        bits=4,
-        block_size=size,
+        bits=bits,
+        block_size=8 * nbytes // bits,
         accuracy_level=1,
     )
     value = onnx.helper.make_tensor_value_info
@@ -82,6 +87,33 @@ def test_asymmetric_words_are_those_of_matmul_n_bits(tmp_path: Path, size: int) 
     padded = np.pad(points, ((0, 0), (0, points.shape[1] % 2)))
     packed = padded[:, ::2] | padded[:, 1::2] << 4  # per row, where the file has them per column
     np.testing.assert_array_equal(matmul_n_bits(arrays, size, packed), q.dequantize())
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("size", [16, 64, 256])
+@pytest.mark.parametrize("columns", [100, 256])
+def test_scheme_and_layout_of_the_target_are_those_of_matmul_n_bits(
+    bits: int, size: int, columns: int
+) -> None:
+    x = np.random.default_rng(bits).standard_normal((16, columns)).astype(np.float32)
+    target = bm.targets.get("onnxruntime")
+    q = bm.quantize(x, target.scheme(x.shape, bits, group_size=size))
+    blobs = target.layout(x.shape, bits, group_size=size).pack(q.codes)
+    np.testing.assert_array_equal(of_blobs(blobs, q.scale, columns, None, bits), q.dequantize())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+def test_scheme_and_layout_of_the_target_are_those_of_mlx(bits: int) -> None:
+    mx = needs("mlx.core")
+    x = np.random.default_rng(bits).standard_normal((16, 256)).astype(np.float32)
+    target = bm.targets.get("mlx")
+    q = bm.quantize(x, target.scheme(x.shape, bits, scales="float32"))
+    words = target.layout(x.shape, bits).pack(q.codes)
+    arrays = [mx.array(a) for a in (words, q.scale, q.arrays["offset"])]
+    found = np.array(mx.dequantize(*arrays, group_size=64, bits=bits))
+    # MLX may round once; bitmill rounds product and sum.
+    low = np.repeat(np.abs(q.arrays["offset"]), 64, axis=1)
+    assert (np.abs(found - q.dequantize()) <= 2.0**-23 * (2 * low + np.abs(found))).all()
 
 
 def mlx(arrays: dict[str, np.ndarray], bias: np.ndarray, size: int) -> np.ndarray:

@@ -30,15 +30,17 @@ def tree_sum(terms):
 
 
 def by_hand(x, y):
-    """The five sums of one row of float32 values, as Python floats."""
+    """The sums of one row of float32 values, as Python numbers."""
     x, y = x.astype(np.float32).tolist(), y.tolist()
     pairs = list(zip(x, y, strict=True))
+    apart = [abs(a - b) for a, b in pairs]
     return (
         tree_sum([a * a for a in x]),
         tree_sum([b * b for b in y]),
         tree_sum([a * b for a, b in pairs]),
         tree_sum([(a - b) * (a - b) for a, b in pairs]),
-        max((abs(a - b) for a, b in pairs), default=0.0),
+        max(apart, default=0.0),
+        apart.index(max(apart)) if apart else 0,
     )
 
 
@@ -51,13 +53,29 @@ def test_sums_are_those_of_the_loop(fn, rng, name, length):
     y = (x.astype(np.float32) * np.float32(1.01)) + np.float32(0.001)
     sums = fn.error_sums(x, y)
     for row in range(2):
-        assert tuple(float(s[row]) for s in sums) == by_hand(x[row], y[row])
+        assert tuple(s[row].item() for s in sums) == by_hand(x[row], y[row])
 
 
 def test_sums_of_two_numbers(fn):
     sums = fn.error_sums(np.array([[3, 4]], np.float32), np.array([[3, 2]], np.float32))
-    assert [s.tolist() for s in sums] == [[25.0], [13.0], [17.0], [4.0], [2.0]]
-    assert {s.dtype for s in sums} == {np.dtype(np.float64)}
+    assert [s.tolist() for s in sums] == [[25.0], [13.0], [17.0], [4.0], [2.0], [1]]
+    assert [s.dtype for s in sums] == [np.float64] * 5 + [np.int64]
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 31, 4096, 4097, 9000])
+def test_first_of_the_largest_differences_is_told(fn, rng, length):
+    ends = [0, length - 1, length // 2, min(length - 1, 4095), min(length - 1, 4096)]
+    x, y = rng.random((2, len(ends), length), np.float32)
+    for row, at in enumerate(ends):
+        y[row, at] = 5
+        y[row, at + 1 :: 3] = x[row, at + 1 :: 3] - (y[row, at] - x[row, at])  # as far, or less
+    d = np.abs(x.astype(np.float64) - y)
+    assert fn.error_sums(x, y).max_at.tolist() == d.argmax(axis=1).tolist()
+
+
+def test_rows_without_a_difference_tell_the_first_place(fn, rng):
+    x = rng.random((2, 5000), np.float32)
+    assert fn.error_sums(x, x).max_at.tolist() == [0, 0]
 
 
 def test_terms_a_lane_apart_add_up_before_they_meet_a_larger_one(fn):
@@ -100,7 +118,7 @@ def test_squares_of_the_largest_floats_are_finite(fn):
 
 def test_sums_of_no_values_are_zero(fn):
     sums = fn.error_sums(np.zeros((3, 0), np.float32), np.zeros((3, 0), np.float32))
-    assert [s.tolist() for s in sums] == [[0.0] * 3] * 5
+    assert [s.tolist() for s in sums] == [[0.0] * 3] * 6
     assert fn.error_sums(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)).xx.shape == (
         0,
     )

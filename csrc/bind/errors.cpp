@@ -10,18 +10,26 @@ namespace {
 
 constexpr int64_t kBlock = 4096;
 
-BlockSums sum_of(const BlockSums& a, const BlockSums& b) {
-  return {a.xx + b.xx, a.yy + b.yy, a.xy + b.xy, a.dd + b.dd, std::max(a.max_dd, b.max_dd)};
+// Of what comes before the pair `start` of a row, and of the block from there on.
+BlockSums sum_of(const BlockSums& a, const BlockSums& b, int64_t start) {
+  const bool more = b.max_dd > a.max_dd;
+  return {a.xx + b.xx,
+          a.yy + b.yy,
+          a.xy + b.xy,
+          a.dd + b.dd,
+          more ? b.max_dd : a.max_dd,
+          more ? start + b.max_at : a.max_at};
 }
 
-// `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs.
+// `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs; `max_at` is [rows] of int64.
 void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, int64_t cols,
-                py::array& out, int threads) {
+                py::array& out, py::array& max_at, int threads) {
   const Float t = float_type(type);
   const int64_t size = item_size(t), per_row = (cols + kBlock - 1) / kBlock;
   const char* a = input(x, rows * cols, size);
   const float* b = (const float*)input(y, rows * cols, 4);
   double* to = (double*)output(out, 5 * rows, 8);
+  int64_t* places = (int64_t*)output(max_at, rows, 8);
   const auto kernel = kernels().errors->error_sums[t];
   const std::unique_ptr<BlockSums[]> blocks(new BlockSums[(size_t)(rows * per_row)]);
   run(rows * per_row, rows * cols * (size + 4), threads, [&](int64_t i) {
@@ -32,11 +40,13 @@ void error_sums(const py::array& x, int type, const py::array& y, int64_t rows, 
   run(1, 0, 1, [&](int64_t) {
     for (int64_t row = 0; row < rows; ++row) {
       BlockSums sum{};
-      for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum = sum_of(sum, blocks[i]);
+      for (int64_t i = 0; i < per_row; ++i)
+        sum = sum_of(sum, blocks[(size_t)(row * per_row + i)], i * kBlock);
       // The root of a rounded square is the number again, to the bit: differences of floats have
       // squares that are far from overflow and underflow.
       const double values[] = {sum.xx, sum.yy, sum.xy, sum.dd, std::sqrt(sum.max_dd)};
       for (int64_t k = 0; k < 5; ++k) to[k * rows + row] = values[k];
+      places[row] = sum.max_at;
     }
   });
 }
@@ -87,7 +97,8 @@ double add_in_order(double start, const py::array& x) {
 void add_errors(py::module_& m) {
   using py::arg;
   m.def("error_sums", &error_sums, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
-        arg("rows"), arg("cols"), arg("out").noconvert(), arg("threads"));
+        arg("rows"), arg("cols"), arg("out").noconvert(), arg("max_at").noconvert(),
+        arg("threads"));
   m.def("weighed_error", &weighed_error, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
         arg("w").noconvert(), arg("by_row"), arg("rows"), arg("cols"), arg("out").noconvert(),
         arg("threads"));

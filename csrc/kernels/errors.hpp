@@ -30,28 +30,60 @@ BITMILL_INLINE void take_half(const T* x, const float* y, int64_t count, Sums* s
   *sums = s;
 }
 
+// The first of `count` pairs with this squared difference; 0 if there is none, as where values are not
+// finite.
+template <class T>
+BITMILL_INLINE int64_t first_of_square(const T* x, const float* y, int64_t count, double square) {
+  const f64x8 wanted = splat_f64(square);
+  const auto found = [&](const T* a, const float* b) {
+    const f64x8 d = sub(load_f64(a), load_f64(b));
+    return equal_bits(mul(d, d), wanted);
+  };
+  int64_t i = 0;
+  uint32_t bits = 0;
+  for (; i + 8 <= count && !(bits = found(x + i, y + i));) i += 8;
+  if (!bits && i < count) {
+    T last_x[8] = {};
+    float last_y[8] = {};
+    memcpy(last_x, x + i, (size_t)(count - i) * sizeof(T));
+    memcpy(last_y, y + i, (size_t)(count - i) * sizeof(float));
+    bits = found(last_x, last_y);
+  }
+  if (!bits) return 0;
+  for (; !(bits & 1); bits >>= 1) ++i;
+  return i;
+}
+
 // The last pairs are filled up with zeros, which add nothing.
 template <class T> void error_sums(const void* x_, const float* y, int64_t count, BlockSums* out) {
   constexpr int64_t kPairs = 512; // stay in L1 from one half to the other
   const T* x = (const T*)x_;
   Sums low, high;
-  while (count >= 16) {
-    const int64_t n = least(count, kPairs) & -16;
-    take_half(x, y, n, &low);
-    take_half(x + 8, y + 8, n, &high);
-    x += n, y += n, count -= n;
+  double most = 0;
+  int64_t from = 0; // where the pairs begin of which one is the first with `most`
+  for (int64_t i = 0, n; i < count; i += n) {
+    n = least(count - i, kPairs);
+    const int64_t whole = n & -16, rest = n - whole;
+    take_half(x + i, y + i, whole, &low);
+    take_half(x + i + 8, y + i + 8, whole, &high);
+    if (rest) {
+      T last_x[16] = {};
+      float last_y[16] = {};
+      memcpy(last_x, x + i + whole, (size_t)rest * sizeof(T));
+      memcpy(last_y, y + i + whole, (size_t)rest * sizeof(float));
+      low.take(last_x, last_y);
+      high.take(last_x + 8, last_y + 8);
+    }
+    const double seen = reduce_max(max(low.most, high.most));
+    if (seen > most) most = seen, from = i;
   }
-  if (count > 0) {
-    T last_x[16] = {};
-    float last_y[16] = {};
-    memcpy(last_x, x, (size_t)count * sizeof(T));
-    memcpy(last_y, y, (size_t)count * sizeof(float));
-    low.take(last_x, last_y);
-    high.take(last_x + 8, last_y + 8);
-  }
-  *out = {reduce_add(add(low.xx, high.xx)), reduce_add(add(low.yy, high.yy)),
-          reduce_add(add(low.xy, high.xy)), reduce_add(add(low.dd, high.dd)),
-          reduce_max(max(low.most, high.most))};
+  const int64_t near = least(count - from, kPairs);
+  *out = {reduce_add(add(low.xx, high.xx)),
+          reduce_add(add(low.yy, high.yy)),
+          reduce_add(add(low.xy, high.xy)),
+          reduce_add(add(low.dd, high.dd)),
+          most,
+          from + first_of_square(x + from, y + from, near, most)};
 }
 
 // w·(x - y)^2 of 16 pairs, added to the sums of 16 lanes.

@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, observers, reference
+from bitmill import clip, kernels, layouts, observers, reference, targets
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
@@ -31,6 +31,7 @@ from bitmill.schemes import (
 )
 
 if _CHECKING:
+    from bitmill import plot
     from bitmill.checkpoint import (
         CheckpointError,
         Sensitivity,
@@ -42,6 +43,7 @@ if _CHECKING:
         save,
         sensitivity,
     )
+    from bitmill.export import export_checkpoint
     from bitmill.reports import FullReport, report
 
 __version__ = "0.1.0"
@@ -72,6 +74,7 @@ __all__ = [
     "clip",
     "correct_bias",
     "dequantize",
+    "export_checkpoint",
     "fake_quantize",
     "frontier",
     "get_num_threads",
@@ -79,6 +82,7 @@ __all__ = [
     "isas",
     "kernels",
     "kmeans1d",
+    "layouts",
     "lloyd_max",
     "load",
     "load_checkpoint",
@@ -88,6 +92,7 @@ __all__ = [
     "percentile",
     "plan_budget",
     "plan_checkpoint",
+    "plot",
     "quantize",
     "quantize_checkpoint",
     "reference",
@@ -95,32 +100,37 @@ __all__ = [
     "save",
     "sensitivity",
     "set_num_threads",
+    "targets",
     "unpack",
 ]
 
 
-_OF_REPORTS = ("FullReport", "report")
-_OF_CHECKPOINT = (
-    "CheckpointError",
-    "Sensitivity",
-    "load",
-    "load_checkpoint",
-    "plan_budget",
-    "plan_checkpoint",
-    "quantize_checkpoint",
-    "save",
-    "sensitivity",
-)
+_LATER = {
+    "CheckpointError": "checkpoint",
+    "FullReport": "reports",
+    "Sensitivity": "checkpoint",
+    "export_checkpoint": "export",
+    "load": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "plan_budget": "checkpoint",
+    "plan_checkpoint": "checkpoint",
+    "plot": "plot",
+    "quantize_checkpoint": "checkpoint",
+    "report": "reports",
+    "save": "checkpoint",
+    "sensitivity": "checkpoint",
+}
+"""Names of parts of the package that are imported when one is first used: they cost as much as all
+the rest."""
 
 
 def __getattr__(name: str) -> object:
-    """Names of `bitmill.checkpoint` and what lies above it, imported when first used: it costs as
-    much as all the rest."""
-    if name in (*_OF_CHECKPOINT, *_OF_REPORTS):
-        from bitmill import checkpoint, reports
+    """What is imported when it is first used."""
+    if name in _LATER:
+        from importlib import import_module
 
-        home = checkpoint if name in _OF_CHECKPOINT else reports
-        globals()[name] = value = getattr(home, name)
+        part = import_module(f"bitmill.{_LATER[name]}")
+        globals()[name] = value = part if _LATER[name] == name else getattr(part, name)
         return value
     raise AttributeError(f"module 'bitmill' has no attribute {name!r}")
 

@@ -58,6 +58,30 @@ def affine_encode(
     codes: Array,
     threads: int,
 ) -> None: ...
+def token_quantize(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array | None,
+    codes: Array,
+    sums: Array,
+    threads: int,
+) -> tuple[int, int, int]: ...
+def token_encode(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array | None,
+    codes: Array,
+    sums: Array,
+    threads: int,
+) -> None: ...
 def mse_params(
     quantizer: Quantizer,
     x: Array,
@@ -137,7 +161,7 @@ def unpack(
 def to_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
 def from_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
 def error_sums(
-    x: Array, type: int, y: Array, rows: int, cols: int, out: Array, threads: int
+    x: Array, type: int, y: Array, rows: int, cols: int, out: Array, max_at: Array, threads: int
 ) -> None: ...
 def weighed_error(
     x: Array,

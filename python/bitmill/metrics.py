@@ -15,7 +15,6 @@ from bitmill._threads import resolve
 from bitmill.channels import Channel, channel, index_of, matrix_of, shape_of
 from bitmill.code_usage import code_usage
 from bitmill.grid import Axis, rows_of
-from bitmill.largest_errors import largest_error, largest_errors
 from bitmill.measures import ChannelMetrics, ErrorTotal, Metrics, numbers, of_channels, ratio_db
 from bitmill.output_error import OutputSums, output_sums
 from bitmill.qtensor import QTensor
@@ -80,10 +79,13 @@ def metrics(
         outputs, Σ‖ΔW·a‖² over them. Not by channels of the last axis. It goes through the BLAS of
         NumPy, in float64.
     hessian
-        Instead of activations, H = Σaaᵀ [C, C], whatever its scale: tr(ΔW·H·ΔWᵀ).
+        Instead of activations, H = Σaaᵀ [C, C], whatever its scale: tr(ΔW·H·ΔWᵀ). Only its
+        symmetric part matters.
 
     Raises TypeError for integer arrays (codes are not values: dequantize them), ValueError for
-    different shapes, for NaN or infinity, and for both activations and a Hessian.
+    different shapes, for NaN or infinity, for both activations and a Hessian, for a Hessian under
+    which a row of `x` or of its error has a negative square, and for outputs whose squares overflow
+    float64.
 
     >>> import bitmill as bm, numpy as np
     >>> x = np.array([0.4, -1.0, 7.0], np.float32)
@@ -108,13 +110,12 @@ def metrics(
         rows, values = matrix_of(x, along), matrix_of(y, along)
         sums = kernels.error_sums(rows, values, num_threads=num_threads)
         _check_finite(float(sums.xx.sum()), float(sums.yy.sum()), x, given)
-        at = index_of(largest_errors(rows, values), x.shape, along)
-        return _of_channels(x, along, sums, at, quantized, outputs)
+        return _of_channels(x, along, sums, quantized, outputs)
     total, most = _total(rows_of(x), rows_of(y), num_threads)
     _check_finite(total.xx, total.yy, x, given)
     more = {} if quantized is None else _of_codes(x, quantized, num_threads)
     if total.max_abs:
-        more["max_at"] = _place(x, y, most)
+        more["max_at"] = tuple(map(int, np.unravel_index(most, x.shape)))
     if outputs is not None:
         signal, noise = (float(rows.sum()) for rows in outputs)
         more |= {"output_error": noise, "output_sqnr_db": ratio_db(signal, noise)}
@@ -181,21 +182,16 @@ def _outputs(
 
 
 def _total(x: Array, y: Array, num_threads: int | None) -> tuple[ErrorTotal, int]:
-    """Of all rows, and which has the first of the largest errors."""
+    """Of all rows, and the first place, laid flat, of the largest error."""
     total, most = ErrorTotal(), 0
     for start in range(0, x.shape[0], _ROWS):
         part = slice(start, start + _ROWS)
         sums = kernels.error_sums(x[part], y[part], num_threads=num_threads)
         if sums.max_abs.max() > total.max_abs:
-            most = start + int(sums.max_abs.argmax())
+            row = int(sums.max_abs.argmax())
+            most = (start + row) * x.shape[1] + int(sums.max_at[row])
         total = total.plus(sums)
     return total, most
-
-
-def _place(x: Array, y: Array, row: int) -> tuple[int, ...]:
-    """The index of the largest error, which is in this row."""
-    at = row * x.shape[-1] + largest_error(rows_of(x)[row], rows_of(y)[row])
-    return tuple(map(int, np.unravel_index(at, x.shape)))
 
 
 def _of_codes(x: Array, q: QTensor, num_threads: int | None) -> dict[str, Any]:
@@ -211,12 +207,13 @@ def _of_channels(
     x: Array,
     along: Channel,
     sums: ErrorSums,
-    largest: Array,
     q: QTensor | None,
     outputs: OutputSums | None,
 ) -> ChannelMetrics:
-    found = of_channels(sums, x.size // max(1, len(sums.xx)))
-    found["max_at"] = np.where(sums.max_abs[:, np.newaxis] > 0, largest, -1)
+    length = x.size // max(1, len(sums.xx))
+    found = of_channels(sums, length)
+    at = index_of(np.arange(len(sums.xx)) * length + sums.max_at, x.shape, along)
+    found["max_at"] = np.where(sums.max_abs[:, np.newaxis] > 0, at, -1)
     if q is not None:
         found["levels_used"], found["code_entropy"] = code_usage(matrix_of(q.codes, along))
         told = channel_facts(x, q, along)

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bitmill.checkpoint.changed import changed, damaged
-from bitmill.checkpoint.copy import copy_file, differ, other_files
+from bitmill.checkpoint.copy import copy_file, differ, other_files, refuse_unfit
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.fused import split_layers
 from bitmill.checkpoint.importance import Importance
@@ -32,13 +28,13 @@ from bitmill.checkpoint.plan import Plan, PlannedTensor
 from bitmill.checkpoint.pool import Pool
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.report import REPORT, Report, TensorReport, read_report
+from bitmill.checkpoint.room import missing_room, refuse_full
 from bitmill.checkpoint.run import Outcome, Progress, Run, key_of
 from bitmill.checkpoint.target import (
     WorkFolder,
+    already_there,
     is_unfinished,
     other_content,
-    refuse_overlap,
-    refuse_wrong_kinds,
 )
 from bitmill.checkpoint.write import create, is_created, json_text
 
@@ -63,16 +59,8 @@ class Conversion:
         self.output = lay_out(source, plan)
         self.others = other_files(source)
         self._infos = {info.name: info for _, info in source.tensors()}
-        self._refuse_odd_names()
         names = {*self.output.sizes(), *self.others.copied, REPORT, MANIFEST}
-        inputs = [source.folder / name for name in source.files]
-        if not source.is_file:
-            inputs.append(source.folder)
-        copied = [source.folder / name for name in self.others.copied]
-        if importance.path is not None:
-            copied.append(importance.path)
-        refuse_overlap(path, inputs, copied, names)
-        refuse_wrong_kinds(path, names)
+        refuse_unfit(path, source, self.others, names, read=importance.path)
 
     def finished(self, pool: Pool) -> Report | None:
         """The report of a finished target that is just what this call would make; None if there is
@@ -82,7 +70,7 @@ class Conversion:
         if not is_unfinished(self.path) and (manifest := read_manifest(self.path)) is not None:
             return self._compared(pool, manifest)
         if other_content(self.path):
-            raise _exists(self.path, "is not empty")
+            raise already_there(self.path, "is not empty")
         return None
 
     def run(
@@ -133,7 +121,8 @@ class Conversion:
         work.stage_bytes(MANIFEST, manifest_text(wanted, outcome.digests))
         for name, text in output.texts.items():
             work.stage_bytes(name, text)
-        self._refuse_changed()
+        self.importance.refuse_changed()
+        self.source.refuse_changed()
         start = time.perf_counter()
         commit = work.commit(last=output.texts)
         profile = {**runner.seconds, "syncing": time.perf_counter() - start}
@@ -153,9 +142,10 @@ class Conversion:
         """Files for the weights, with their headers, and copies of all other files."""
         work.unstage()
         partials = {n: work.stage(n, self._version(file)) for n, file in output.weights.items()}
-        if _missing_room(self.path, output, partials) > 0:
+        nbytes = sum(file.nbytes for file in output.weights.values())
+        if missing_room(self.path, nbytes, partials.values()) > 0:
             work.remove_others(self._needed(work.journal))  # what runs with other plans have left
-        _refuse_full(self.path, output, partials)
+        refuse_full(self.path, nbytes, partials.values())
         for name, file in output.weights.items():
             if not is_created(partials[name], file.head, file.nbytes):
                 create(partials[name], file.head, file.nbytes)
@@ -191,15 +181,6 @@ class Conversion:
         reports = {report.name: report for report in outcome.reports}
         return (reports[tensor.name] for tensor in self.plan.tensors)
 
-    def _refuse_changed(self) -> None:
-        """Raise if a file of the source is not what it was when its header was read."""
-        self.importance.refuse_changed()
-        for name, header in self.source.files.items():
-            if header.stamp.has_changed(os.stat(self.source.folder / name)):
-                raise CheckpointError(
-                    f"{self.source.folder / name}: has changed while it was read; start again"
-                )
-
     def _compared(self, pool: Pool, manifest: Mapping[str, Any]) -> Report:
         """The report of a finished target, if nothing is to be done."""
         plan = self.plan
@@ -212,8 +193,8 @@ class Conversion:
         found = found or list(changed(self.source, plan, pool, manifest))
         found = found or list(damaged(self.path, output, pool, manifest))
         if found:
-            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-            raise _exists(self.path, f"is finished, but differs: {'; '.join(found[:3])}{more}")
+            listed = "; ".join([*found[:3], *([f"and {len(found) - 3} more"] if found[3:] else [])])
+            raise already_there(self.path, f"is finished, but differs: {listed}")
         return replace(read_report(self.path), unchanged=True)
 
     def _other_texts(self, output: Output) -> Iterator[str]:
@@ -229,44 +210,9 @@ class Conversion:
         except (OSError, CheckpointError):
             yield f"{REPORT} is no report, or is gone"
 
-    def _refuse_odd_names(self) -> None:
-        """Raise for names that are no UTF-8, and so would not go into any JSON file."""
-        for name in (*self.source.files, *self.others.copied, *self.others.left_out):
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise CheckpointError(
-                    f"{self.source.where}: the name of the file {name!r} is not UTF-8; give it "
-                    "another, or remove it"
-                ) from None
-
 
 def _split_notes(plan: Plan) -> Iterator[str]:
     """What to know of layers that were split by what was found in them."""
     split = split_layers(plan) if any(tensor.nonfinite for tensor in plan.tensors) else []
     if split:
         yield f"vLLM makes one layer of these, and will not load them: {'; '.join(split)}"
-
-
-def _refuse_full(path: Path, output: Output, partials: Mapping[str, Path]) -> None:
-    """Raise if the disk has no room for what is still to be written: better now than at the end."""
-    missing = _missing_room(path, output, partials)
-    if missing > 0:
-        raise OSError(
-            errno.ENOSPC, f"No space left on device: {missing} bytes more are needed", str(path)
-        )
-
-
-def _missing_room(path: Path, output: Output, partials: Mapping[str, Path]) -> int:
-    """Bytes that what is still to be written takes beyond those that are free."""
-    needed = sum(file.nbytes for file in output.weights.values())
-    for partial in partials.values():
-        with suppress(OSError):
-            needed -= 512 * getattr(os.stat(partial), "st_blocks", 0)
-    return needed - shutil.disk_usage(path).free
-
-
-def _exists(path: Path, what: str) -> FileExistsError:
-    return FileExistsError(
-        errno.EEXIST, f"{what}; name another folder, or pass overwrite=True", str(path)
-    )

@@ -6,15 +6,16 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.manifest import MANIFEST
 from bitmill.checkpoint.paths import failing_at
 from bitmill.checkpoint.read import CONFIG, INDEX, Checkpoint
 from bitmill.checkpoint.report import REPORT
-from bitmill.checkpoint.target import WORK
+from bitmill.checkpoint.target import WORK, refuse_overlap, refuse_wrong_kinds
 
 # The same weights in another container, float ones among them: they would outweigh the result.
 _OTHER_WEIGHTS = (
@@ -51,6 +52,29 @@ def other_files(source: Checkpoint) -> OtherFiles:
     return OtherFiles(tuple(copied), tuple(left_out))
 
 
+def refuse_unfit(
+    path: Path,
+    source: Checkpoint,
+    others: OtherFiles,
+    names: Iterable[str],
+    *,
+    read: Path | None = None,
+) -> None:
+    """Raise if the folder `path` is no place for files of these `names` that are made of the
+    source: if it overlaps it, or if what is `read` beside it would be written over; and for names
+    that no JSON file can hold."""
+    _refuse_odd_names(source, others)
+    inputs = [source.folder / name for name in source.files]
+    if not source.is_file:
+        inputs.append(source.folder)
+    copied = [source.folder / name for name in others.copied]
+    if read is not None:
+        copied.append(read)
+    names = set(names)
+    refuse_overlap(path, inputs, copied, names)
+    refuse_wrong_kinds(path, names)
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy the content of a file; its times and rights are not content."""
     with failing_at(target):
@@ -81,3 +105,15 @@ def _others(source: Checkpoint) -> Iterator[Path]:
 
 def _fail(error: OSError) -> None:
     raise error  # a folder that cannot be listed; os.walk would skip it
+
+
+def _refuse_odd_names(source: Checkpoint, others: OtherFiles) -> None:
+    """Raise for names of files that are no UTF-8, and so would not go into any JSON file."""
+    for name in (*source.files, *others.copied, *others.left_out):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise CheckpointError(
+                f"{source.where}: the name of the file {name!r} is not UTF-8; give it another, or "
+                "remove it"
+            ) from None

@@ -19,18 +19,25 @@ Shards = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WeightFile:
-    """A safetensors file to write: its header, and where each tensor goes behind it."""
+class TensorFile:
+    """A file of tensors to write: its first bytes, and where each tensor goes behind them."""
 
-    tensors: tuple[PlannedTensor, ...]
-    """Whose data it holds."""
     head: bytes
     places: dict[str, TensorInfo]
 
     @property
     def nbytes(self) -> int:
         """Size of the file."""
-        return len(self.head) + sum(place.nbytes for place in self.places.values())
+        ends = (place.begin + place.nbytes for place in self.places.values())
+        return max(ends, default=len(self.head))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile(TensorFile):
+    """A safetensors file of a plan."""
+
+    tensors: tuple[PlannedTensor, ...]
+    """Whose data it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +91,18 @@ def lay_out(source: Checkpoint, plan: Plan, shards: Shards | None = None) -> Out
     for number, names in enumerate(shards, 1):
         held = tuple(tensors[name] for name in names)
         head, places = build_header([spec for t in held for spec in t.stored], metadata)
-        weights[_file_name(number, len(shards))] = WeightFile(held, head, places)
+        weights[_file_name(number, len(shards))] = WeightFile(head, places, held)
     texts = {}
     if len(weights) > 1:
-        texts[INDEX] = json_text(_index(source, weights))
-    _refuse_long(source, weights, texts)
+        texts[INDEX] = json_text(index_of(source, weights))
+    refuse_long(source, weights, texts)
     config = {**source.config, "quantization_config": plan.quantization_config()}
     texts[CONFIG] = json_text(config)
     return Output(weights, texts, shards)
 
 
-def _refuse_long(
-    source: Checkpoint, weights: Mapping[str, WeightFile], texts: Mapping[str, bytes]
+def refuse_long(
+    source: Checkpoint, weights: Mapping[str, TensorFile], texts: Mapping[str, bytes]
 ) -> None:
     """Raise for names so many or so long that nobody could read a header, or the index."""
     sizes = {name: len(file.head) for name, file in weights.items()}
@@ -118,7 +125,8 @@ def _entry_size(spec: Spec) -> int:
     return len(json.dumps(spec.name, ensure_ascii=False).encode()) + numbers + 60
 
 
-def _index(source: Checkpoint, weights: dict[str, WeightFile]) -> dict[str, Any]:
+def index_of(source: Checkpoint, weights: Mapping[str, TensorFile]) -> dict[str, Any]:
+    """The index of these files: which tensor lies in which."""
     places = {name: place for file in weights.values() for name, place in file.places.items()}
     homes = {tensor: name for name, file in weights.items() for tensor in file.places}
     size = sum(place.nbytes for place in places.values())

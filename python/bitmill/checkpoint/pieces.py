@@ -20,7 +20,7 @@ from bitmill.formats import BY_NAME, LayerScheme, total
 
 PIECE = 1 << 22
 """Bytes of input in a piece, unless the least piece that a scheme allows is larger."""
-_ROW = 40
+_ROW = 48
 """Bytes that the sums of errors of one row take: many short rows would take more than the data."""
 _SCANNED = 3
 """Where pieces share groups, two scans may wait for the one that is worked on."""

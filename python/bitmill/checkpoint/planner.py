@@ -20,9 +20,11 @@ from bitmill.checkpoint.plan import MAX_SHARD_SIZE, Plan, PlannedTensor
 from bitmill.checkpoint.read import Checkpoint, open_checkpoint
 from bitmill.checkpoint.rules import Chosen, Rules, choose
 from bitmill.checkpoint.sizes import parse_size
+from bitmill.checkpoint.targeted import fitted, hold_to, rules_for, target_of
 from bitmill.checkpoint.unsupported import refuse_unsupported, supported
 from bitmill.formats import LayerScheme, method_of
 from bitmill.formats.compressed_tensors import LINEAR
+from bitmill.targets import Fitting, Target
 
 SCALE_DTYPES = ("auto", *STORAGES)
 ON_UNSUPPORTED = ("error", "keep", "fallback")
@@ -30,8 +32,9 @@ ON_UNSUPPORTED = ("error", "keep", "fallback")
 
 def plan_checkpoint(
     src: str | os.PathLike[str] | Checkpoint,
-    rules: Rules,
+    rules: Rules | None = None,
     *,
+    target: Target | str | None = None,
     ignore: Iterable[str] = (),
     include: Iterable[str] = (),
     scale_dtype: str | None = None,
@@ -43,13 +46,18 @@ def plan_checkpoint(
 
     `rules` is one rule for `Linear` (2-D weights of a float dtype that are no embedding, norm,
     router, Conv1D or `lm_head`), or `{pattern: rule}`, of which the first match wins. A rule is a
-    scheme, a `LayerScheme`, the name of a preset ("W4A16", "W4A16_ASYM", "W8A16", "W8A8"), or
-    "keep". What no rule matches is kept. `include` adds patterns to a bare rule; `ignore` keeps
-    whatever it matches. A pattern is the name of a module (a tensor's without `.weight`), `Linear`,
-    or `re:` and a regex for `re.match`.
+    scheme, a `LayerScheme`, the name of a preset ("W4A16", "W4A16_ASYM", "W8A16", "W8A8"), "keep",
+    or a `bitmill.targets.Target`, which chooses by shape. What no rule matches is kept. `include`
+    adds patterns to a bare rule; `ignore` keeps whatever it matches. A pattern is the name of a
+    module (a tensor's without `.weight`), `Linear`, or `re:` and a regex for `re.match`.
+
+    `target` is one of `bitmill.targets`, or its name: what every scheme is held to, and what
+    chooses the schemes where there are no rules. Weights that it cannot take are refused in one
+    error that names them all, or, if `on_unsupported` is not "error", kept.
 
     `scale_dtype` overrides the `scales` of the schemes, which None leaves as they are: "auto" is
-    config.json's `dtype` or `torch_dtype`, without one the tensor's own dtype, float64 as float32.
+    config.json's `dtype` or `torch_dtype`, without one the tensor's own dtype, float64 as float32
+    (where a target chooses, only if it takes that).
 
     `on_unsupported` says what becomes of weights that the format cannot hold under their rule:
     "error" (one, that names them all), "keep" (copied unchanged), or "fallback": the same bits with
@@ -71,9 +79,11 @@ def plan_checkpoint(
     _check.choice(on_unsupported, "on_unsupported", ON_UNSUPPORTED)
     limit = parse_size(max_shard_size, "max_shard_size")
     refuse_quantized(source)
-    chosen = choose(rules, ignore=ignore, include=include)
+    held_to = target_of(target)
+    chosen = choose(rules_for(rules, held_to), ignore=ignore, include=include)
     model = model_in(source)
     tensors = decide(source, chosen, model, scale_dtype)
+    tensors = hold_to(held_to, source, tensors, keep=on_unsupported != "error")
     if on_unsupported != "error":
         tensors = supported(tensors, model, fall_back=on_unsupported == "fallback")
     plan = Plan(tuple(tensors), {}, model, limit)
@@ -105,10 +115,12 @@ def decide(
     _refuse_unmatched(source, chosen, model)
     tensors = []
     for path, info in source.tensors():
-        layer, reason = chosen.decide(info, model)
-        if layer is not None:
-            layer = with_scales(layer, scale_dtype, source, info)
-        planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, layer, reason)
+        rule, reason = chosen.decide(info, model)
+        planned = PlannedTensor(info.name, path.name, info.dtype, info.shape, None, reason)
+        if isinstance(rule, Fitting):
+            planned = fitted(planned, rule, _scales_for(rule, scale_dtype, source, info))
+        elif rule is not None:
+            planned = replace(planned, layer=with_scales(rule, scale_dtype, source, info))
         tensors.append(planned)
     return tensors
 
@@ -126,6 +138,16 @@ def with_scales(
     if scale_dtype is None:
         return layer
     return layer.with_scales(_scale_dtype(scale_dtype, source, info))
+
+
+def _scales_for(
+    rule: Fitting, scale_dtype: str | None, source: Checkpoint, info: TensorInfo
+) -> str | None:
+    """What a target is asked for: of "auto" only what it takes; None leaves it to the target."""
+    if scale_dtype is None:
+        return None
+    found = _scale_dtype(scale_dtype, source, info)
+    return found if scale_dtype != "auto" or found in rule.target.scales else None
 
 
 def completed(source: Checkpoint, plan: Plan, *, split_fused: bool) -> Plan:

@@ -53,6 +53,14 @@ class Checkpoint:
                     return name
         return None
 
+    def refuse_changed(self) -> None:
+        """Raise if a file of weights is not what it was when its header was read."""
+        for name, header in self.files.items():
+            if header.stamp.has_changed(os.stat(self.folder / name)):
+                raise CheckpointError(
+                    f"{self.folder / name}: has changed while it was read; start again"
+                )
+
     def tensors(self) -> Iterator[tuple[Path, TensorInfo]]:
         """Every tensor with the path of its file, in the order of files and bytes."""
         for name, header in self.files.items():

@@ -16,6 +16,7 @@ from bitmill.checkpoint.patterns import Model, check_pattern, matches, why_not_l
 from bitmill.formats import PRESETS, LayerScheme, as_layer
 from bitmill.formats.compressed_tensors import LINEAR
 from bitmill.schemes import Affine, Float, Outliers, Scheme
+from bitmill.targets import Fitting, Target
 
 _OPTIONS = {f.name for f in fields(Affine) if f.name != "scales"}
 _FLOAT_OPTIONS = {f.name for f in fields(Float) if f.name != "scales"}
@@ -23,8 +24,9 @@ _FLOAT_OPTIONS = {f.name for f in fields(Float) if f.name != "scales"}
 KEEP = "keep"
 """In the place of a scheme: leave the weight as it is."""
 
-Rule = Scheme | LayerScheme | str
-"""A scheme for the weights, one with activations and format, or the name of a preset."""
+Rule = Scheme | LayerScheme | str | Target | Fitting
+"""A scheme for the weights, one with activations and format, the name of a preset, or a target,
+which chooses the scheme by the shape."""
 Rules = Rule | Mapping[str, Rule]
 """A rule for `Linear`, or one for each of several patterns; "keep" leaves a weight as it is."""
 
@@ -33,13 +35,13 @@ Rules = Rule | Mapping[str, Rule]
 class Chosen:
     """Checked rules: layer schemes by pattern, first match first, and patterns that beat them."""
 
-    layers: dict[str, LayerScheme | None]
+    layers: dict[str, LayerScheme | Fitting | None]
     ignored: list[str]
     optional: frozenset[str] = frozenset()
     """Patterns that nobody typed, and that need not select anything."""
 
-    def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | None, str]:
-        """The scheme of a tensor and the rule it comes from, or None and why it is kept."""
+    def decide(self, info: TensorInfo, model: Model) -> tuple[LayerScheme | Fitting | None, str]:
+        """The scheme of a tensor, or what chooses it, and the rule; or None and why it is kept."""
         pattern = self.ignoring(info, model)
         if pattern is not None:
             return None, f"ignored: {pattern}"
@@ -78,9 +80,13 @@ def choose(rules: Rules, *, ignore: Iterable[str] = (), include: Iterable[str] =
     return Chosen(layers, ignored, frozenset([LINEAR] if included else ()))
 
 
-def _layer(pattern: object, rule: Rule) -> LayerScheme | None:
+def _layer(pattern: object, rule: Rule) -> LayerScheme | Fitting | None:
     if rule == KEEP:
         return None
+    if isinstance(rule, Target):
+        return rule.fitting()
+    if isinstance(rule, Fitting):
+        return rule
     try:
         return as_layer(rule, "scheme")
     except (TypeError, ValueError) as error:

@@ -79,11 +79,23 @@ def is_unfinished(path: Path) -> bool:
     return not Journal.read(path / WORK / _JOURNAL).is_empty
 
 
+def has_pieces(path: Path) -> bool:
+    """Whether a run was begun that goes on from pieces of its tensors."""
+    return bool(Journal.read(path / WORK / _JOURNAL).pieces)
+
+
 def other_content(path: Path) -> list[str]:
     """What is in the folder that no unfinished run has put there."""
     commit = Journal.read(path / WORK / _JOURNAL).commit
     own = set(commit.names.values()) if commit else set()
     return [name for name in _files(path) if name not in own]
+
+
+def already_there(path: Path, what: str) -> FileExistsError:
+    """The error for a target that holds something else."""
+    return FileExistsError(
+        errno.EEXIST, f"{what}; name another folder, or pass overwrite=True", str(path)
+    )
 
 
 def _files(path: Path) -> Iterator[str]:

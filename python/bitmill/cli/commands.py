@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import bitmill
 from bitmill.checkpoint import CheckpointError
-from bitmill.cli import compare, demo, inspect, quantize, report, sensitivity
+from bitmill.cli import compare, demo, export, inspect, quantize, report, sensitivity
 from bitmill.cli.text import one_line
 
 
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (quantize, inspect, compare, report, sensitivity, demo):
+    for command in (quantize, inspect, compare, report, sensitivity, export, demo):
         command.add_parser(commands)
     return parser
 

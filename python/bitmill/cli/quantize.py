@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from bitmill import targets
 from bitmill.checkpoint import (
     Plan,
     Report,
@@ -49,6 +51,7 @@ from bitmill.cli.show import plan_lines, profile_lines, report_lines
 from bitmill.cli.text import printable
 from bitmill.formats import LAYER_FORMATS, PRESETS, LayerScheme
 from bitmill.schemes import Affine, Outliers, Scheme
+from bitmill.targets import Fitting
 
 _DEFAULT = "W4A16"
 _MOST_CLIPPED = 6
@@ -65,6 +68,11 @@ A PATTERN is a module's name (a tensor's without .weight), Linear (2-D weights
 that are no embeddings, norms, routers or lm_head), or re: and a regex that
 matches from the start of the name. --ignore and --include take one pattern
 each, and can be repeated.
+
+With --target the device or runtime chooses what the other options do not
+say, by the shape of each weight; a --scheme or --rules it only checks. The
+result is for vllm and transformers to load; for others it is in bitmill's own
+format, of which 'bitmill export' makes the files of onnxruntime and mlx.
 
 With --budget each weight gets one of the --candidates, so that the squared
 errors, summed over all weights, are least: all are measured first, as by
@@ -126,8 +134,20 @@ def _add_scheme(group: Any) -> None:
         metavar="NAME",
         help=f"one of {', '.join(PRESETS)} (default: {_DEFAULT})",
     )
-    one("--bits", type=int, choices=range(2, 9), metavar="N", help="bits per code, 2 to 8")
+    one(
+        "--bits",
+        type=int,
+        choices=range(2, 9),
+        metavar="N",
+        help="bits per code, 2 to 8; with --target, the width nearest to that",
+    )
     one("--rules", type=path, metavar="FILE", help="TOML file of patterns and schemes")
+    add(
+        "--target",
+        choices=targets.names(),
+        metavar="NAME",
+        help=f"what will read the result: {', '.join(targets.names())}",
+    )
     add("--asymmetric", action="store_true", help="with --bits: a zero-point for each scale")
     add(
         "--group-size",
@@ -200,7 +220,7 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             print_json(plan.to_dict())
         else:
-            print(*plan_lines(plan), *allocation_lines(plan), sep="\n")
+            print(*plan_lines(plan), *allocation_lines(plan), *_target_lines(args), sep="\n")
         return
     report = _quantize(args, replace(plan, command=command_line(args)), num_threads)
     if args.json:
@@ -212,6 +232,16 @@ def run(args: argparse.Namespace) -> None:
         print(*profile_lines(report), sep="\n")
     done = "nothing to do: it is just this already in" if report.unchanged else "written to"
     print(f"{done} {printable(args.dst)}")
+    for line in _target_lines(args):
+        print(line)
+
+
+def _target_lines(args: argparse.Namespace) -> Iterator[str]:
+    """What makes of the result the files that the target reads, if it needs others."""
+    export = None if args.target is None else targets.get(args.target).export
+    if export is not None:
+        dst = "DST" if args.dst is None else shlex.quote(printable(args.dst))
+        yield f"for {args.target}: bitmill export {dst} OUT --to {export}"
 
 
 def _quantize(args: argparse.Namespace, plan: Plan, num_threads: int) -> Report:
@@ -239,9 +269,27 @@ def _rules(args: argparse.Namespace) -> tuple[Rules, list[str]] | None:
     """
     if args.budget is not None:
         return None
-    if args.rules is None:
-        return _layer(args), []
-    return read_rules(args.rules)
+    if args.rules is not None:
+        return read_rules(args.rules)
+    if args.target is not None and args.scheme is None:
+        return _fitting(args), []
+    return _layer(args), []
+
+
+def _fitting(args: argparse.Namespace) -> Fitting:
+    """The target with what the options say."""
+    _refuse(args, ("outliers", "activations", "format"), "with --target, this goes with --scheme")
+    target = targets.get(args.target)
+    options: dict[str, Any] = {"clip": args.clip} if args.clip else {}
+    if target.width(args.bits) <= _MOST_CLIPPED:
+        options.setdefault("clip", "mse")
+    if args.asymmetric:
+        options["symmetric"] = False
+    if args.scale_rule:
+        options["scale_rule"] = args.scale_rule
+    if args.group_size is not None:
+        options["group_size"] = args.group_size or None
+    return target.fitting(args.bits, **options)
 
 
 def _layer(args: argparse.Namespace) -> LayerScheme:
@@ -297,6 +345,7 @@ def _plan(
     return plan_checkpoint(
         args.src,
         rules,
+        target=args.target,
         ignore=[*ignore, *args.ignore],
         include=args.include,
         scale_dtype=args.scale_dtype or "auto",
@@ -322,6 +371,7 @@ _SCHEME = (
     "activations",
     "format",
 )
+_TARGET = ("target",)
 _RUN = ("overwrite", *MEASURING, "profile", "dask")
 _SELECTION = ("ignore", "include", "on_unsupported", "split_fused", "scale_dtype", "rules")
 _CHOICE = ("budget", *BUDGET)
@@ -341,13 +391,15 @@ def _check(args: argparse.Namespace) -> None:
     if _takes_plan(args):
         _refuse(
             args,
-            (*_SCHEME, *_CHOICE, *_SELECTION),
+            (*_SCHEME, *_TARGET, *_CHOICE, *_SELECTION),
             "--plan says all that" + (": FILE is there" if args.dry_run else ""),
         )
     elif args.rules is not None:
         _refuse(args, (*_SCHEME, *_CHOICE, "include"), "--rules says all that")
     elif args.budget is not None:
-        _refuse(args, (*_SCHEME, "on_unsupported"), "goes with one scheme, not with --budget")
+        _refuse(
+            args, (*_SCHEME, *_TARGET, "on_unsupported"), "goes with one scheme, not with --budget"
+        )
         if args.sensitivity is not None:
             _refuse(args, ("include", "scale_dtype"), "--sensitivity says that")
     else:

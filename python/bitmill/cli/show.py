@@ -93,9 +93,9 @@ def _report_summary(report: Report) -> Iterator[str]:
     """What stands below the table."""
     yield from _kept(report.kept, "kept unchanged")
     yield from _unsupported(report.tensors)
-    yield from _files("not copied", report.not_copied)
-    yield from _files("replaced", report.replaced)
-    yield from _files("removed", report.removed)
+    yield from files_line("not copied", report.not_copied)
+    yield from files_line("replaced", report.replaced)
+    yield from files_line("removed", report.removed)
     yield from _health(report.tensors)
     yield from (f"note: {note}" for note in report.notes)
     lost = sqnr_text((tensor.name, tensor.size, tensor.sqnr_db) for tensor in report.quantized)
@@ -163,7 +163,7 @@ def _unsupported(tensors: Iterable[TensorReport | PlannedTensor]) -> Iterator[st
         yield f"{what}: {printable(', '.join(found))} ({printable(reason)})"
 
 
-def _files(what: str, names: tuple[str, ...]) -> Iterator[str]:
+def files_line(what: str, names: tuple[str, ...]) -> Iterator[str]:
     """What became of files, in one line."""
     if names:
         yield f"{what}: {', '.join(map(printable, names))}"

@@ -15,7 +15,7 @@ from bitmill._dtypes import Array
 from bitmill.formats.base import Weight, held
 from bitmill.formats.layer import NATIVE, LayerScheme
 from bitmill.qtensor import QTensor
-from bitmill.schemes import Field, Scheme, total
+from bitmill.schemes import Field, Outliers, Scheme, total
 
 METHOD = "bitmill"
 VERSION = 1
@@ -56,7 +56,10 @@ def decode(
     """
     layer, shape, dtype = _weight(described)
     found = {field.name: held(arrays, field.name) for field in layer.weights.layout(shape)}
-    return QTensor(layer.weights, shape, dtype, found)
+    q = QTensor(layer.weights, shape, dtype, found)
+    if isinstance(q.scheme, Outliers):  # steps of the right dtype and number may still lead astray
+        q.scheme.places(q.arrays, q.shape)
+    return q
 
 
 def config(
@@ -120,5 +123,5 @@ def _weight(described: Mapping[str, Any]) -> Weight:
         shape = tuple(int(n) for n in described["shape"])
         layer = LayerScheme(schemes.from_dict(described["scheme"]), format=NATIVE)
         return Weight(layer, shape, str(described["dtype"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"its description {described!r} cannot be read: {error!r}") from None

@@ -14,13 +14,12 @@ from bitmill._threads import resolve
 def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSums:
     """`bitmill.reference.error_sums`, fast."""
     x, y = _arguments.error_sums(x, y)
-    out = np.zeros((5, x.shape[0]))
+    rows, length = x.shape
+    out, max_at = np.zeros((5, rows)), np.zeros(rows, np.int64)
     if x.size:
-        rows, length = x.shape
-        _core.error_sums(
-            carrier(x), code(name_of(x.dtype)), y, rows, length, out, resolve(num_threads)
-        )
-    return ErrorSums._make(out)
+        given = (carrier(x), code(name_of(x.dtype)), y)
+        _core.error_sums(*given, rows, length, out, max_at, resolve(num_threads))
+    return ErrorSums._make([*out, max_at])
 
 
 def weighed_error(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bitmill import _arguments
@@ -14,7 +16,8 @@ LANES, BLOCK = 16, 4096
 
 
 def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSums:
-    """Σx², Σy², Σxy, Σ(x−y)² and max |x−y| over each row of `x` and `y` (float32) [R, C].
+    """Σx², Σy², Σxy, Σ(x−y)² and max |x−y| over each row of `x` and `y` (float32) [R, C], and the
+    first column with that difference (0 in a row without any).
 
     Both are finite float32 (a float64 `x` is rounded), widened to float64. A row is cut into blocks
     of 4,096; element i of a block goes to lane i mod 16; lanes are added 8+8, 4+4, 2+2, 1+1; then
@@ -24,7 +27,9 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
     a, b = _blocks(to_float32(x)), _blocks(y)
     d = a - b
     sums = [_tree_sum(u * v) for u, v in ((a, a), (b, b), (a, b), (d, d))]
-    return ErrorSums._make([*sums, np.abs(d).max(axis=(1, 2, 3), initial=0)])
+    apart = np.abs(d).reshape(len(x), math.prod(d.shape[1:]))
+    max_at = apart.argmax(axis=1) if x.size else np.zeros(len(x), np.int64)
+    return ErrorSums._make([*sums, apart.max(axis=1, initial=0), max_at])
 
 
 def weighed_error(

@@ -27,11 +27,11 @@ def check_options(scheme: Outliers) -> None:
     def settle(name: str, value: object) -> None:
         object.__setattr__(scheme, name, value)
 
+    if _keeps_outliers(scheme.inner, type(scheme)):
+        raise ValueError("inner=Outliers(...) keeps outliers already; wanted another scheme")
     if isinstance(scheme.inner, Mapping):
         settle("inner", from_dict(scheme.inner))
     _check.scheme(scheme.inner)
-    if isinstance(scheme.inner, type(scheme)):
-        raise ValueError(f"inner={scheme.inner!r} keeps outliers already; wanted another scheme")
     _check.choice(scheme.mode, "mode", ("element", "column"))
     _check.choice(scheme.by, "by", ("magnitude", "loss"))
     _check.choice(scheme.per, "per", ("tensor", "row"))
@@ -54,6 +54,13 @@ def check_options(scheme: Outliers) -> None:
     elif scheme.threshold is not None:
         outlier_threshold.parse(scheme.threshold)
     _check_pairs(scheme)
+
+
+def _keeps_outliers(inner: object, kind: type[Outliers]) -> bool:
+    """Whether it is such a scheme, or describes one: a file may hold thousands in each other."""
+    if isinstance(inner, Mapping):
+        return bool(inner.get("scheme") == kind.__name__)
+    return isinstance(inner, kind)
 
 
 def _check_pairs(scheme: Outliers) -> None:

@@ -37,17 +37,23 @@ def beyond(x: Array, limit: float) -> Array:
     >>> beyond(np.float32([1, -3, 2]), 1.5)
     array([1, 2])
     """
-    found = [np.zeros(0, np.int64)]
-    for start, part in _blocks(x):  # as float64, for the limit need not be a float32
-        found.append(start + np.flatnonzero(np.abs(part.astype(np.float64)) > limit))
+    most, found = _bits_up_to(limit), [np.zeros(0, np.int64)]
+    for start, part in blocks(x):
+        found.append(start + np.flatnonzero(_magnitudes(part) > most))
     return np.concatenate(found)
+
+
+def blocks(row: Array) -> Iterator[tuple[int, Array]]:
+    """Where each block of the values of a row starts, and they as float32."""
+    for start in range(0, row.size, _BLOCK):
+        yield start, kernels.to_float32(row[start : start + _BLOCK])
 
 
 def _of_row(row: Array, least: int, count: int) -> Array:
     """`largest` of one row, by the bits of the least magnitude that is taken."""
     above, equal, room = [], [], count
-    for start, part in _blocks(row):
-        magnitude = part.view(np.int32) & 0x7FFFFFFF  # ordered as the values are
+    for start, part in blocks(row):
+        magnitude = _magnitudes(part)
         here = np.flatnonzero(magnitude >= least)
         is_equal = magnitude[here] == least
         above.append(start + here[~is_equal])
@@ -57,7 +63,15 @@ def _of_row(row: Array, least: int, count: int) -> Array:
     return np.sort(np.concatenate([*above, np.concatenate(equal)[:taken]]))
 
 
-def _blocks(row: Array) -> Iterator[tuple[int, Array]]:
-    """Where each block of values starts, and they as float32."""
-    for start in range(0, row.size, _BLOCK):
-        yield start, kernels.to_float32(row[start : start + _BLOCK])
+def _magnitudes(x: Array) -> Array:
+    """The bits of |x|, which are ordered as the values are: also where the caller has subnormal
+    numbers taken for zero."""
+    magnitudes: Array = x.view(np.int32) & 0x7FFFFFFF
+    return magnitudes
+
+
+def _bits_up_to(limit: float) -> int:
+    """The bits of the greatest float32 that is not above `limit`."""
+    nearest = kernels.to_float32(np.array([limit]))
+    is_above = kernels.from_float32(nearest, "float64")[0] > limit
+    return int(nearest.view(np.int32)[0]) - int(is_above)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bitmill import kernels
@@ -10,6 +12,8 @@ from bitmill._dtypes import Array
 from bitmill.clip import ranges
 from bitmill.schemes.affine import Affine
 from bitmill.schemes.base import Scheme
+from bitmill.schemes.kmeans import KMeans
+from bitmill.schemes.learned import LearnedTable
 
 _MOST = {
     "float16": 65504.0,
@@ -29,6 +33,24 @@ def rest_of(x: Array, places: Array, inner: Scheme) -> Array:
     if places.size and isinstance(inner, Affine) and excludes_zero(inner):
         flat[places] = _least_left(rest, places, inner)
     return rest
+
+
+def weights_of(
+    importance: Array | None, places: Array, inner: Scheme, shape: tuple[int, ...]
+) -> Array | None:
+    """The importance of the rest: as it is, but 0 at these places for a scheme that learns its
+    values, which would learn the zeros there."""
+    if not learns_values(inner) or places.size in (0, math.prod(shape)):
+        return importance
+    every = np.float32(1) if importance is None else importance
+    weights = np.array(np.broadcast_to(every, shape))
+    weights.reshape(-1)[places] = 0
+    return weights
+
+
+def learns_values(inner: Scheme) -> bool:
+    """Whether it learns the values of its codes, by an importance of each weight."""
+    return isinstance(inner, KMeans | LearnedTable) and inner.takes_importance
 
 
 def excludes_zero(inner: Scheme) -> bool:

@@ -9,11 +9,12 @@ import numpy as np
 
 from bitmill import _check, kernels, percentile
 from bitmill._dtypes import Array
-from bitmill.schemes.outlier_ranks import beyond
+from bitmill.schemes.outlier_ranks import beyond, blocks
 
 MAGNITUDE, PERCENTILE, MAD = "magnitude", "percentile", "mad"
 _SIGMA = 1.4826
 """Standard deviations in one median absolute deviation of normal values."""
+_HALVED = 2.0**126
 
 
 class Threshold(NamedTuple):
@@ -63,10 +64,8 @@ def _deviating(x: Array, sigmas: float, num_threads: int | None) -> Array:
 
     Where more than half of the values are equal, σ̂ is the root of the mean of (x − m)².
     """
-    values = kernels.to_float32(x, num_threads=num_threads)
-    median = np.float32(_median(values, x, num_threads))
-    deviations = np.abs(values - median)
-    sigma = _SIGMA * _median(deviations, x, num_threads)
+    deviations = _deviations(x, num_threads)
+    sigma = _SIGMA * _median(deviations, num_threads)
     if sigma == 0:
         row = deviations[np.newaxis]
         squares = kernels.error_sums(row, row, num_threads=num_threads).xx
@@ -74,6 +73,18 @@ def _deviating(x: Array, sigmas: float, num_threads: int | None) -> Array:
     return beyond(deviations, sigmas * sigma)
 
 
-def _median(values: Array, x: Array, num_threads: int | None) -> float:
-    found = percentile.of_rows(values[np.newaxis], 50, x, num_threads=num_threads)
-    return float(found[0])
+def _deviations(x: Array, num_threads: int | None) -> Array:
+    """|x − m| from the median, float32: half of it where that could overflow."""
+    nearest = kernels.to_float32(np.array([_median(x, num_threads)]))
+    median = kernels.from_float32(nearest, "float64")
+    largest = kernels.absmax(x[np.newaxis], num_threads=num_threads)
+    unit = 0.5 if largest[0, 0] > _HALVED else 1.0
+    found = np.empty(x.size, np.float32)
+    for start, part in blocks(x):
+        apart = kernels.from_float32(part, "float64") - median
+        found[start : start + part.size] = kernels.to_float32(np.abs(apart) * unit)
+    return found
+
+
+def _median(x: Array, num_threads: int | None) -> float:
+    return float(percentile.of_rows(x[np.newaxis], 50, x, num_threads=num_threads)[0])

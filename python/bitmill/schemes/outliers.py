@@ -20,7 +20,14 @@ from bitmill.schemes.base import Cut, Encoded, Field, Held, Scheme, register, to
 from bitmill.schemes.outlier_loss import by_loss
 from bitmill.schemes.outlier_options import check_options
 from bitmill.schemes.outlier_ranks import largest
-from bitmill.schemes.outlier_rest import excludes_zero, kept_of, put_back, rest_of
+from bitmill.schemes.outlier_rest import (
+    excludes_zero,
+    kept_of,
+    learns_values,
+    put_back,
+    rest_of,
+    weights_of,
+)
 from bitmill.schemes.outlier_room import STEPS, VALUES, Room, room_for
 
 _SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32"}
@@ -34,8 +41,10 @@ class Outliers:
     """A few weights kept in float16 beside a rest that `inner` quantizes without seeing them.
 
     `inner` finds a 0 in place of each weight that is kept, or with `offset=True` the least value
-    that is left in its group, so that no range is wider for it. Dequantizing writes the kept ones
-    back in one pass over them.
+    that is left in its group, so that no range is wider for it; a scheme that learns its values
+    (`KMeans`, and `LearnedTable` with its searched scales) learns nothing from these places. A clip
+    by statistics counts them as it finds them. Dequantizing writes the kept ones back in one pass
+    over them.
 
     Parameters
     ----------
@@ -72,6 +81,11 @@ class Outliers:
     their places along the tensor (with `per="row"` along each row; columns: those of one row), one
     byte each, where 255 stands for 255 places without an outlier; two bytes where that is less. The
     room for steps is what the worst data need: 0.031 bits per weight beside a byte per outlier.
+
+    With `per="row"` these are the rows of a CSR matrix whose row pointers are known, for each row
+    has as many. Elsewhere there are no row pointers: at two bytes a row of 384 they would take more
+    than the room for steps does, and a tensor whose largest weights are kept is not read in parts;
+    who wants its rows from one on sums up the steps before, a byte for each outlier.
 
     Raises ValueError for values out of range, for options that exclude each other, and in
     `quantize` for an outlier that overflows `values`; TypeError for values of a wrong type.
@@ -120,9 +134,12 @@ class Outliers:
         by an importance of each column."""
         size = prod(shape)
         kept = 0 if self.threshold is not None else self._count(shape) * prod(self._ranges(shape))
-        tried = 12 * size if self.by == "loss" else 0  # ranks of all weights, and a reconstruction
-        inner = self.inner.scratch(shape, weighed=weighed)
-        return inner + 4 * size + 48 * kept + tried + min(_COMPARING, 32 * size)
+        tried = 0
+        if self.by == "loss":  # ranks of all weights, a reconstruction, and places of most of them
+            tried = (48 if excludes_zero(self.inner) else 24) * size
+        learns = learns_values(self.inner)  # by an importance of each weight
+        inner = self.inner.scratch(shape, weighed=weighed or learns) + 4 * size * learns
+        return inner + 4 * size + 64 * kept + tried + min(_COMPARING, 32 * size)
 
     def with_scales(self, scales: str) -> Outliers:
         """The same with scales and offsets of the inner scheme stored in another dtype."""
@@ -197,9 +214,7 @@ class Outliers:
         room = self._room(x.shape)
         positions = self._positions(x, importance, num_threads)
         places = room.places(positions)
-        made = self.inner.quantize(
-            rest_of(x, places, self.inner), seen, importance=importance, num_threads=num_threads
-        )
+        made = self._rest(x, places, seen, importance, num_threads)
         values = kept_of(x, places, self.values).reshape(*room.ranges, positions.shape[1])
         arrays = {**made.arrays, VALUES: values, STEPS: room.store(positions)}
         return Encoded(arrays, made.health, self._known(made.scheme, positions.shape[1]))
@@ -254,6 +269,14 @@ class Outliers:
             fitted=fitted,
             num_threads=num_threads,
         )
+
+    def _rest(
+        self, x: Array, places: Array, seen: Any, importance: Array | None, num_threads: int | None
+    ) -> Encoded:
+        """What the inner scheme makes of all but what lies at these places."""
+        weights = weights_of(importance, places, self.inner, x.shape)
+        rest = rest_of(x, places, self.inner)
+        return self.inner.quantize(rest, seen, importance=weights, num_threads=num_threads)
 
     # How many, and which
 
@@ -317,9 +340,7 @@ class Outliers:
             raise _check.nonfinite_error(x)
 
         def errors(places: Array) -> Array:
-            made = self.inner.quantize(
-                rest_of(x, places, self.inner), importance=importance, num_threads=num_threads
-            )
+            made = self._rest(x, places, None, importance, num_threads)
             found = self.inner.decode(made.arrays, x.shape, "float32", num_threads=num_threads)
             put_back(found, places, kept_of(x, places, self.values))
             return kernels.error_sums(given, rows_of(found), num_threads=num_threads).dd

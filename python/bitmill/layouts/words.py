@@ -11,6 +11,7 @@ from bitmill import _arguments, _check, kernels
 from bitmill._dtypes import Array
 from bitmill._sizes import word_count
 from bitmill.grid import rows_of
+from bitmill.layouts.given import integers
 
 
 def pack(
@@ -32,7 +33,7 @@ def pack(
     >>> hex(61968)
     '0xf210'
     """
-    given, codes = codes, _integers(codes, "codes", ("int8", "uint8"), "codes.astype(np.int8)")
+    given, codes = codes, integers(codes, "codes", ("int8", "uint8"), "codes.astype(np.int8)")
     bits = _check.integer(bits, "bits", low=1, high=8)
     shape = (*codes.shape[:-1], word_count(codes.shape[-1], bits))
     out = _check.output(out, shape, np.dtype(np.uint32), given)
@@ -58,7 +59,7 @@ def unpack(
     >>> bm.unpack(np.array([0xf210], np.uint32), 4, 4, signed=False)
     array([ 0,  1,  2, 15], dtype=uint8)
     """
-    given, packed = packed, _integers(packed, "packed", ("uint32",), "packed.view(np.uint32)")
+    given, packed = packed, integers(packed, "packed", ("uint32",), "packed.view(np.uint32)")
     bits = _check.integer(bits, "bits", low=1, high=8)
     length = _arguments.packed_length(packed, bits, length)
     signed = _check.flag(signed, "signed")
@@ -68,15 +69,3 @@ def unpack(
         rows_of(packed), bits, length, signed=signed, out=rows_of(out), num_threads=num_threads
     )
     return out
-
-
-def _integers(x: Any, name: str, allowed: tuple[str, ...], remedy: str) -> Array:
-    """`x` as a C-contiguous native array, if it is an array of one of the `allowed` dtypes."""
-    _check.unmasked(x, name)
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name} is a {type(x).__name__}; wanted a NumPy array")
-    if x.dtype.name not in allowed:
-        raise TypeError(f"{name} has dtype {x.dtype}; wanted {' or '.join(allowed)}: {remedy}")
-    if x.ndim == 0:
-        raise ValueError(f"{name} has 0 dimensions; at least 1 is needed: np.atleast_1d({name})")
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
