@@ -14,7 +14,7 @@ import pytest
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme
 from bitmill.checkpoint.budget import parse_budget
-from checkpoints import contents, llama, make, weight
+from checkpoints import llama, made, make, weight
 from conftest import needs
 
 LAYER = "model.layers.0"
@@ -71,8 +71,9 @@ def test_same_choice_by_hand_gives_the_same_files(tmp_path: Path) -> None:
     assert by_hand == plan
     bm.quantize_checkpoint(src, tmp_path / "a", plan)
     bm.quantize_checkpoint(src, tmp_path / "b", by_hand)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert made(tmp_path / "a") == made(tmp_path / "b")
     assert bm.quantize_checkpoint(src, tmp_path / "a", plan).unchanged
+    assert bm.quantize_checkpoint(src, tmp_path / "a", by_hand).unchanged
 
 
 def test_the_weights_that_lose_most_get_most(tmp_path: Path) -> None:

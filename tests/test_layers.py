@@ -33,7 +33,7 @@ LAYERS = [
     {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
-    {"export", "plot"},
+    {"export", "plot", "reports"},
     {"cli"},
     {"__main__"},
 ]

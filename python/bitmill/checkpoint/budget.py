@@ -155,7 +155,9 @@ def plan_budget(
         _refuse_others(source, sensitivity)
     plan, chosen = _chosen(source, sensitivity, allowed, pinned or {}, ignore, split_fused)
     plan = completed(source, replace(plan, max_shard_size=limit), split_fused=split_fused)
-    return replace(plan, allocation=chosen)
+    among = tuple(tensor for tensor in sensitivity.tensors if tensor.name in chosen.choice)
+    sensitivity = replace(sensitivity, tensors=among)
+    return replace(plan, allocation=chosen, sensitivity=sensitivity)
 
 
 def _chosen(
