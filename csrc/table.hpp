@@ -233,6 +233,7 @@ struct Dequantizer {
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
   FAMILY(Affine, affine)                                                                           \
+  FAMILY(Tokens, tokens)                                                                           \
   FAMILY(Columns, columns)                                                                         \
   FAMILY(Pack, pack)                                                                               \
   FAMILY(Convert, convert)                                                                         \
@@ -253,6 +254,10 @@ struct RangesTable {
 };
 struct AffineTable {
 #define AFFINE BITMILL_MEMBER
+#include "kernels.def"
+};
+struct TokensTable {
+#define TOKENS BITMILL_MEMBER
 #include "kernels.def"
 };
 struct ColumnsTable {

@@ -24,6 +24,7 @@
   VERB(equal_bits, (int32_t)equal_bits(first_f64(i), first_f64(j)))                                \
   VERB(equal_bits_f32, (int32_t)equal_bits(second_f64(x), second_f64(y)))                          \
   VERB(add_dot_i16, add_dot_i16(i, bytes_of(i), bytes_of(j)))                                      \
+  VERB(add_dot_u8i8, add_dot_u8i8(i, splat(0x01010101), j))                                        \
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
   VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \
   VERB(lookup16, lookup16(y, i))                                                                   \

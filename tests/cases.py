@@ -137,6 +137,19 @@ def affine_params(rng: np.random.Generator) -> Iterator[Case]:
         yield f"{kind.__name__} {options}", (lo, hi), options
 
 
+def token_quantize(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, 3 * LENGTHS)):
+        yield name, (x,), {"symmetric": i % 2 == 0}
+
+
+def token_encode(rng: np.random.Generator) -> Iterator[Case]:
+    for name, (x,), options in token_quantize(rng):
+        made = ref.token_quantize(x, **options)
+        if not made.overflowed:
+            factor = np.float32(rng.choice([1, 0.3, 2]))  # clipped, and with codes to spare
+            yield name, (x, made.scale * factor, made.zero_point), {}
+
+
 def _columns(rng: np.random.Generator) -> Iterator[tuple[str, Array, Any, dict[str, int]]]:
     for name, x in matrices(rng, 3 * TAILS):
         options = quantizers(rng)

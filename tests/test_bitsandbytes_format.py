@@ -114,10 +114,10 @@ def change(made, name, value):
         (lambda m: change(m, "weight.quant_map", -m["weight.quant_map"]), "not the table of NF4"),
         (lambda m: change(m, STATE, np.frombuffer(b"{", np.uint8)), "quant_state is no JSON"),
         (lambda m: change(m, STATE, np.frombuffer(b"[]", np.uint8)), "is a JSON list"),
-        (lambda m: change(m, STATE, np.frombuffer(b"{}", np.uint8)), "the shape None"),
+        (lambda m: change(m, STATE, np.frombuffer(b"{}", np.uint8)), "has shape=None"),
         (
             lambda m: change(m, STATE, np.frombuffer(b'{"shape": [2, 64]}', np.uint8)),
-            "its codes are None in blocks of None",
+            "has quant_type=None; wanted nf4",
         ),
     ],
 )

@@ -101,11 +101,12 @@ def test_midpoints_go_to_even_and_their_neighbours_to_the_nearest(kernels, forma
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_bfloat16_and_all_neighbours_have_the_codes_of_ml_dtypes(kernels, format):
-    every = cases.every_bfloat16()
-    np.testing.assert_array_equal(
-        encoded(kernels, every, format), witness(every.astype(np.float32), format)
-    )
+def test_every_16_bit_float_and_all_neighbours_have_the_codes_of_ml_dtypes(kernels, format):
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    for every in (cases.every_bfloat16(), halves[np.isfinite(halves)]):
+        np.testing.assert_array_equal(
+            encoded(kernels, every, format), witness(every.astype(np.float32), format)
+        )
     near = cases.neighbours(format)[0]
     np.testing.assert_array_equal(encoded(kernels, near, format), witness(near, format))
 

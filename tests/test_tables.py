@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -188,10 +189,27 @@ def test_a_learned_table_serves_a_model(rng):
 BAD = [
     (lambda: bm.Table((1,)), ValueError, "values has 1 numbers; wanted 2 to 256"),
     (lambda: bm.Table("12"), TypeError, "values='12' is a str; values takes numbers"),
-    (lambda: bm.Table((1, 1e39)), ValueError, "a number that float32 cannot hold"),
+    (lambda: bm.Table(None), TypeError, "values=None is a NoneType; values takes numbers"),
+    (lambda: bm.Table({1: 2, 3: 4}), TypeError, "is a dict; values takes numbers in order"),
+    (lambda: bm.Table({1.0, 2.0}), TypeError, "is a set; values takes numbers in order"),
+    (lambda: bm.Table(np.float32(1)), TypeError, "is a float32; values takes numbers"),
+    (lambda: bm.Table(()), ValueError, "values has 0 numbers; wanted 2 to 256"),
+    (lambda: bm.Table(range(10**9)), ValueError, "values has more than 256 numbers; wanted 2 to"),
+    (lambda: bm.Table(np.ones((2, 2))), ValueError, r"values has shape \(2, 2\); wanted 1-D"),
+    (lambda: bm.Table(np.ma.ones(2)), TypeError, "values is a masked array"),
+    (lambda: bm.Table([[1], [2]]), TypeError, r"values\[0\]=\[1\] is a list; values\[0\] takes"),
+    (lambda: bm.Table((1, 1e39)), ValueError, r"values\[1\]=1e\+39 .*that float32 cannot hold"),
+    (lambda: bm.Table((1, 10**400)), ValueError, r"values\[1\] is a int beyond the floats"),
+    (lambda: bm.Table((float("nan"), 1)), ValueError, r"values\[0\]=nan is NaN"),
+    (lambda: bm.Table((0, -float("inf"))), ValueError, r"values\[1\]=-inf is NaN, infinity"),
     (lambda: bm.Table((0, 0)), ValueError, "values are all 0"),
-    (lambda: bm.Table((0, "a")), ValueError, "could not convert string to float"),
-    (lambda: bm.Table((0, None)), TypeError, "values holds what is no number"),
+    (lambda: bm.Table((0, 1e-50)), ValueError, "values are all 0 in float32"),
+    (lambda: bm.Table((0, "1")), TypeError, r"values\[1\]='1' is a str"),
+    (lambda: bm.Table((0, None)), TypeError, r"values\[1\]=None is a NoneType"),
+    (lambda: bm.Table((False, True)), TypeError, r"values\[0\]=False is a bool"),
+    (lambda: bm.Table((0, 1j)), TypeError, r"values\[1\]=1j is a complex"),
+    (lambda: bm.Table(np.array([0, 1j], "F")), TypeError, r"is a complex64; values\[0\] takes"),
+    (lambda: bm.Table(np.array([1, "a"], object)), TypeError, r"values\[1\]='a' is a str"),
     (lambda: bm.NF4(8), ValueError, "group_size=8 must be between 16 and 4096"),
     (lambda: bm.NF4(True), TypeError, "group_size=True is a bool"),
     (lambda: bm.NF4(clip="entropy"), ValueError, "clip='entropy' is not one of: minmax, mse"),
@@ -209,13 +227,48 @@ BAD = [
     (lambda: bm.KMeans(rows_per_codebook=2), ValueError, "rows_per_codebook=2 goes with per='row'"),
     (lambda: bm.KMeans(values="float64"), ValueError, "values='float64' is not one of"),
     (lambda: from_dict({"scheme": "NF4", "bits": 4}), ValueError, "scheme NF4 cannot be made from"),
+    (lambda: from_dict({"scheme": ["NF4"]}), ValueError, "is not one of: Affine"),
+    (lambda: from_dict({"scheme": "Table", "values": [1, 10**400]}), ValueError, "beyond the fl"),
 ]  # fmt: skip
+
+
+def test_values_of_a_table_come_in_any_order_and_kind():
+    given = [1, np.float16(0.5), Fraction(1, 4), 0.5, -1.0, np.int8(-3)]
+    assert bm.Table(iter(given)).values == (1, 0.5, 0.25, 0.5, -1, -3)
+    assert bm.Table(np.array(given, object)[::-1]).values == (-3, -1, 0.5, 0.25, 0.5, 1)
 
 
 @pytest.mark.parametrize(("call", "error", "message"), BAD)
 def test_bad_options_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_shared_table_is_not_spoiled_by_arrays_that_tell_nothing(rng):
+    weights = rng.standard_t(4, (64, 256)).astype(np.float32)
+    table = bm.LearnedTable(3).learn([weights])
+    narrow, empty = weights[:, :1], weights[:0]
+    assert bm.LearnedTable(3).learn([narrow, weights, empty]) == table
+    assert bm.LearnedTable(3).learn([narrow]).size == 8
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        bm.LearnedTable(3).learn([empty])
+
+
+@pytest.mark.parametrize("clip", ["minmax", "mse"])
+@pytest.mark.parametrize("table", [bm.NF4, bm.FP4])
+def test_scales_that_double_quantization_reads_back_as_negative_are_counted(rng, table, clip):
+    x = rng.standard_normal((8, 1024)).astype(np.float32)
+    x[0, :64] *= 1e6
+    x[1, :64] = 0
+    q = bm.quantize(x, table(64, double_quantization=True, clip=clip))
+    negative = int((q.scale < 0).sum())
+    assert negative > 64
+    assert q.scheme.health(x, q.arrays) == {"zero_groups": 1, "negative_scales": negative}
+    assert np.isfinite(np.asarray(q)).all()
+    assert not np.asarray(q)[1, :64].any()
+    measured = bm.metrics(x, q)
+    assert measured.zero_groups == 1
+    assert np.isfinite([measured.mse, measured.sqnr_db, measured.cosine, measured.max_abs]).all()
 
 
 @pytest.mark.parametrize("exponent", [-130, -8, 0, 8, 100])

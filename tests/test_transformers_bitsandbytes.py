@@ -30,6 +30,14 @@ SIZES = {
 }
 
 
+def saved_model(folder: Path, dtype: str):
+    """A model with random weights, which `folder` then holds."""
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    return model
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "scheme",
@@ -37,9 +45,7 @@ SIZES = {
     ids=str,
 )
 def test_weights_in_transformers_are_those_of_bitmill(tmp_path: Path, scheme, dtype):
-    torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
-    model.to(getattr(torch, dtype)).save_pretrained(tmp_path / "src")
+    saved_model(tmp_path / "src", dtype)
     quantize_checkpoint(tmp_path / "src", tmp_path / "q", scheme)
     loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "q", dtype="auto", output_loading_info=True
@@ -59,5 +65,48 @@ def test_weights_in_transformers_are_those_of_bitmill(tmp_path: Path, scheme, dt
         assert np.abs(theirs.float().numpy() - wanted).max() == 0, name
         compared += 1
     assert compared == 14
+
+
+TOKENS = [[1, 5, 9, 2, 60, 33], [7, 7, 0, 1, 2, 3]]
+
+
+def logits(model):
     with torch.no_grad():
-        assert torch.isfinite(loaded(torch.tensor([[1, 5, 9, 2]])).logits).all()
+        return model.eval()(torch.tensor(TOKENS)).logits
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_logits_are_those_of_what_bitsandbytes_quantizes(tmp_path: Path, kind, dtype):
+    model = saved_model(tmp_path / "src", dtype)
+    quantize_checkpoint(tmp_path / "src", tmp_path / "q", bm.NF4() if kind == "nf4" else bm.FP4())
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "src",
+        dtype=model.dtype,
+        quantization_config=transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_compute_dtype=model.dtype
+        ),
+    )
+    ours = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "q", dtype="auto")
+    assert logits(ours).abs().max() > 0.01
+    assert (logits(ours) - logits(theirs)).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "scheme", [bm.NF4(), bm.FP4(128, clip="mse"), bm.NF4(double_quantization=True)], ids=str
+)
+def test_logits_are_those_of_the_dequantized_weights(tmp_path: Path, scheme):
+    model = saved_model(tmp_path / "src", "float32")
+    quantize_checkpoint(tmp_path / "src", tmp_path / "q", scheme)
+    weights = {
+        name: torch.from_numpy(q.dequantize())
+        for name, q in bm.load_checkpoint(tmp_path / "q").items()
+        if isinstance(q, bm.QTensor)
+    }
+    assert len(weights) == 14
+    assert not model.load_state_dict(weights, strict=False).unexpected_keys
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "q", dtype="auto")
+    for module in loaded.modules():  # else it multiplies in bfloat16, where the CPU can
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    assert (logits(loaded) - logits(model)).abs().max() == 0

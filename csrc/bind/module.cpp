@@ -21,6 +21,7 @@ std::vector<std::string> kernel_names() {
   return {
 #define RANGES BITMILL_NAME
 #define AFFINE BITMILL_NAME
+#define TOKENS BITMILL_NAME
 #define COLUMNS BITMILL_NAME
 #define PACK BITMILL_NAME
 #define CONVERT BITMILL_NAME

@@ -57,7 +57,7 @@ void peak_fma_f32(int64_t steps, float* out) {
 void peak_dot_u8i8(int64_t steps, int32_t* out) {
   const i32x16 a = splat(out[0]), b = splat(out[1]);
   const i32x16 sum =
-      peak_run(steps, splat(0), [&](i32x16 so_far) { return peak_dot(so_far, a, b); });
+      peak_run(steps, splat(0), [&](i32x16 so_far) { return add_dot_u8i8(so_far, a, b); });
   store((float*)out, float_of(sum));
 }
 

@@ -377,12 +377,12 @@ constexpr int kAccumulators = 6;
 BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 x, f32x16 y) {
   return {_mm256_fmadd_ps(x.a, y.a, sum.a), _mm256_fmadd_ps(x.b, y.b, sum.b)};
 }
-BITMILL_INLINE __m256i peak_dot(__m256i sum, __m256i x, __m256i y) {
+BITMILL_INLINE __m256i add_dot_u8i8(__m256i sum, __m256i x, __m256i y) {
   const __m256i pairs = _mm256_maddubs_epi16(x, y);
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 x, i32x16 y) {
-  return {peak_dot(sum.a, x.a, y.a), peak_dot(sum.b, x.b, y.b)};
+BITMILL_INLINE i32x16 add_dot_u8i8(i32x16 sum, i32x16 x, i32x16 y) {
+  return {add_dot_u8i8(sum.a, x.a, y.a), add_dot_u8i8(sum.b, x.b, y.b)};
 }
 
 BITMILL_INLINE u8x64 load_bytes(const void* p) {

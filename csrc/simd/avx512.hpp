@@ -257,7 +257,7 @@ constexpr int kAccumulators = 12;
 BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) {
   return _mm512_fmadd_ps(a, b, sum);
 }
-BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 a, i32x16 b) {
+BITMILL_INLINE i32x16 add_dot_u8i8(i32x16 sum, i32x16 a, i32x16 b) {
   return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)};
 }
 

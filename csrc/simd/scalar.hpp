@@ -193,7 +193,7 @@ BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 a, f64x8 b) {
 // For measuring alone.
 constexpr int kAccumulators = 1;
 BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) { return add(sum, mul(a, b)); }
-BITMILL_INLINE i32x16 peak_dot(i32x16 sum, i32x16 a, i32x16 b) {
+BITMILL_INLINE i32x16 add_dot_u8i8(i32x16 sum, i32x16 a, i32x16 b) {
   for (int i = 0; i < 64; ++i)
     sum.v[i / 4] += (a.v[i / 4] >> i % 4 * 8 & 255) * (int8_t)(b.v[i / 4] >> i % 4 * 8 & 255);
   return sum;

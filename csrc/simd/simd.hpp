@@ -46,6 +46,8 @@
 //   right_i16(v, n)              v >> n with the sign
 //   dot_i16(a, b)                i32x16: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
 //   add_dot_i16(sum, a, b)       sum + dot_i16(a, b)
+//   add_dot_u8i8(sum, a, b)      i32x16: sum + four products each, of bytes of a, unsigned, and of b, signed;
+//                                neighbours' products must add up to less than 2^15 in magnitude
 //   splat_u8(x) splat_u16(x)     64 times, 32 times x
 //   first_of<T> second_of<T>     32 elements (f16, bf16) in 64 bytes as two vectors, in an order of T's
 //                                own; load_two(p) reads any T in that order

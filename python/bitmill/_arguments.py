@@ -67,6 +67,43 @@ def affine_quantize(
     return x, _check.group_size(group_size), _codes_for(x, qmin, qmax, bits, out, ())
 
 
+LONGEST_TOKEN = (2**31 - 1) // 255
+"""Rows whose codes of one byte have a sum that fits int32."""
+
+
+def token_grid(symmetric: bool) -> tuple[int, int]:
+    """Least and greatest code of activations."""
+    return (-128, 127) if symmetric else (0, 255)
+
+
+def token_quantize(x: Any, symmetric: Any, out: Any) -> tuple[Array, Array]:
+    """x, out."""
+    x, grid = _tokens(x), token_grid(_check.flag(symmetric, "symmetric"))
+    return x, _codes_for(x, *grid, None, out, ())
+
+
+def token_encode(
+    x: Any, scale: Any, zero_point: Any, out: Any
+) -> tuple[Array, Array, Array | None, Array]:
+    """x, scale, zero_point, out."""
+    x = _tokens(x)
+    scale = _check.shaped(scale, "scale", (len(x), 1), ("float32",))
+    if zero_point is not None:
+        zero_point = _check.shaped(zero_point, "zero_point", (len(x), 1), ("uint8",))
+    grid = token_grid(zero_point is None)
+    return x, scale, zero_point, _codes_for(x, *grid, None, out, (scale, zero_point))
+
+
+def _tokens(x: Any) -> Array:
+    tokens = _check.matrix(x, "x")
+    if tokens.shape[1] > LONGEST_TOKEN:
+        raise ValueError(
+            f"x has rows of {tokens.shape[1]:,} values; beyond {LONGEST_TOKEN:,} the sum of their "
+            "codes may not fit int32"
+        )
+    return tokens
+
+
 def mse_params(
     x: Any, importance: Any, qmin: Any, qmax: Any, rule: Any, scales: Any, group_size: Any
 ) -> tuple[Array, Array | None, int | None]:

@@ -15,6 +15,8 @@ from bitmill._dtypes import FLOATS, Array, dtype, name_of
 
 MAX_THREADS = 1024
 _LISTED_FLOATS = "float32, float16, bfloat16 or float64"
+_NO_NUMBERS = (bool, np.bool_, str, bytes, complex, np.complexfloating)
+"""Which `float` takes, or cuts a part off."""
 
 
 def _int(value: Any, name: str) -> int:
@@ -42,10 +44,15 @@ def integer(value: Any, name: str, *, low: int, high: int, remedy: str = "") -> 
 
 
 def number(value: Any, name: str) -> float:
-    """`value` as a float; bools, strings and the like are TypeErrors."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a number")
-    return float(value)
+    """`value` as a float; bools, strings, arrays and the like are TypeErrors."""
+    if hasattr(value, "__float__") and not isinstance(value, _NO_NUMBERS):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name} is a {type(value).__name__} beyond the floats") from None
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a number")
 
 
 def positive(value: Any, name: str) -> float:
@@ -288,8 +295,7 @@ def scheme(given: Any) -> None:
 
 def between(value: Any, name: str, low: float, high: float) -> float:
     """`value` as a float, if it lies in `low` … `high`."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a number")
-    if not low <= float(value) <= high:
+    given = number(value, name)
+    if not low <= given <= high:
         raise ValueError(f"{name}={value!r} must be between {low:g} and {high:g}")
-    return float(value)
+    return given

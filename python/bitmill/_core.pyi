@@ -58,6 +58,30 @@ def affine_encode(
     codes: Array,
     threads: int,
 ) -> None: ...
+def token_quantize(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array | None,
+    codes: Array,
+    sums: Array,
+    threads: int,
+) -> tuple[int, int, int]: ...
+def token_encode(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    scale: Array,
+    zero_point: Array | None,
+    codes: Array,
+    sums: Array,
+    threads: int,
+) -> None: ...
 def mse_params(
     quantizer: Quantizer,
     x: Array,

@@ -56,6 +56,28 @@ class AffineParams(NamedTuple):
     unclipped: int = 0
 
 
+class TokenSums(NamedTuple):
+    """Codes [M, K] of one byte, and their sums over each row, int32 [M]."""
+
+    codes: Array
+    sums: Array
+
+
+class TokenCodes(NamedTuple):
+    """The same with the scales [M, 1] and zero-points that `token_quantize` found.
+
+    `nonfinite`, `overflowed` and `underflowed` count rows as those of `AffineCodes` do groups.
+    """
+
+    codes: Array
+    scale: Array
+    zero_point: Array | None
+    sums: Array
+    nonfinite: int
+    overflowed: int
+    underflowed: int
+
+
 class TwoLevelParams(NamedTuple):
     """Codes of scales and offsets, one entry per group, and their steps, one per super-block."""
 

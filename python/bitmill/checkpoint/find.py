@@ -72,7 +72,7 @@ class Stored:
         arrays = {field: read_tensor(*place) for field, place in self.parts.items()}
         try:
             return self.format.decode(arrays, self.described, dtype_name=dtype_name)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             path = next(iter(self.parts.values()))[0] if self.parts else "?"
             raise CheckpointError(f"{path}: tensor {self.name!r}: {error}") from None
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from reprlib import repr
+from typing import Any, TypeVar
 
 import numpy as np
 
-from bitmill._dtypes import Array
+from bitmill._dtypes import FLOATS, Array
 from bitmill.formats.base import Weight, held
 from bitmill.formats.layer import BITSANDBYTES, BLOCK_SIZES, fits_bitsandbytes
 from bitmill.qtensor import QTensor
@@ -24,6 +25,7 @@ from bitmill.schemes import FP4, NF4, Field, Scheme, total
 from bitmill.schemes.dynamic_map import BLOCK, dynamic_map
 
 METHOD = BITSANDBYTES
+T = TypeVar("T", str, int)
 
 KINDS: dict[str, type[NF4] | type[FP4]] = {"nf4": NF4, "fp4": FP4}
 """The schemes by their names in the format."""
@@ -31,6 +33,7 @@ KINDS: dict[str, type[NF4] | type[FP4]] = {"nf4": NF4, "fp4": FP4}
 STATE = "weight.quant_state.bitsandbytes__"
 """What the name of a state begins with, behind which the kind of codes follows."""
 
+_LARGEST = float(np.finfo(np.float32).max)
 _STATE_BYTES = {False: 128, True: 256}
 """Of a state, filled up with spaces: the same for every shape and dtype, without and with double
 quantization."""
@@ -146,9 +149,10 @@ def decode(
     missing or does not fit.
     """
     state = _state(held(arrays, STATE + str(described["quant_type"])))
-    shape, block = _shape(state), state.get("blocksize")
-    nested = "weight.nested_absmax" in arrays
-    scheme = _scheme(state.get("quant_type"), block, nested=nested)
+    shape, nested = _shape(state), "weight.nested_absmax" in arrays
+    kind = _said(state, "quant_type", (str(described["quant_type"]),))
+    block = _said(state, "blocksize", BLOCK_SIZES)
+    scheme = _scheme(kind, block, nested=nested)
     for name, kind, of in tensors(scheme, shape)[:-1]:
         found = held(arrays, name)
         if found.dtype != kind or found.size != math.prod(of):
@@ -164,12 +168,15 @@ def decode(
     if nested:
         if arrays["weight.nested_quant_map"].tobytes() != dynamic_map().tobytes():
             raise ValueError("weight.nested_quant_map is not the dynamic map of bitsandbytes")
-        offset = state.get("nested_offset")
-        if state.get("nested_blocksize") != BLOCK or not isinstance(offset, (int, float)):
-            raise ValueError(f"its state has no nested_offset, or not blocks of {BLOCK} scales")
+        _said(state, "nested_blocksize", (BLOCK,))
+        _said(state, "nested_dtype", ("float32",))
         fields["nested_scale"] = arrays["weight.nested_absmax"].reshape(-1)
-        fields["nested_offset"] = np.array([offset], np.float32)
-    return QTensor(scheme, shape, str(state.get("dtype")), fields)
+        fields["nested_offset"] = np.array([_offset(state)], np.float32)
+    scale = scheme.params(fields, shape)[0]
+    if scale is None or not np.isfinite(scale).all():
+        where = ", nested_absmax or nested_offset" if nested else ""
+        raise ValueError(f"weight.absmax{where} has NaN, infinity, or makes a scale infinite")
+    return QTensor(scheme, shape, _said(state, "dtype", FLOATS), fields)
 
 
 def config(
@@ -265,9 +272,11 @@ def _zeros(scheme: NF4 | FP4, codes: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _state(stored: Array) -> dict[str, Any]:
+    if stored.dtype != np.uint8:
+        raise ValueError(f"its quant_state is {stored.dtype}; wanted the bytes of a JSON object")
     try:
         state = json.loads(stored.tobytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"its quant_state is no JSON: {error}") from None
     if not isinstance(state, dict):
         raise ValueError(f"its quant_state is a JSON {type(state).__name__}; wanted an object")
@@ -277,5 +286,24 @@ def _state(stored: Array) -> dict[str, Any]:
 def _shape(state: Mapping[str, Any]) -> tuple[int, ...]:
     shape = state.get("shape")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"its quant_state has the shape {shape!r}; wanted a list of numbers")
+        raise ValueError(f"its quant_state has shape={repr(shape)}; wanted a list of numbers")
     return tuple(shape)
+
+
+def _said(state: Mapping[str, Any], name: str, known: Sequence[T]) -> T:
+    """An entry of a state, which is one of those that are `known`, and of their type."""
+    said: object = state.get(name)
+    for value in known:
+        if type(said) is type(value) and said == value:
+            return value
+    wanted = ", ".join(map(str, known))
+    raise ValueError(f"its quant_state has {name}={repr(said)}; wanted {wanted}")
+
+
+def _offset(state: Mapping[str, Any]) -> float:
+    """What is added to all scales."""
+    said: Any = state.get("nested_offset")
+    is_number = isinstance(said, (int, float)) and not isinstance(said, bool)
+    if is_number and abs(said) <= _LARGEST:
+        return float(said)
+    raise ValueError(f"its quant_state has nested_offset={repr(said)}; wanted a float32")

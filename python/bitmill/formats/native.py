@@ -123,5 +123,5 @@ def _weight(described: Mapping[str, Any]) -> Weight:
         shape = tuple(int(n) for n in described["shape"])
         layer = LayerScheme(schemes.from_dict(described["scheme"]), format=NATIVE)
         return Weight(layer, shape, str(described["dtype"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"its description {described!r} cannot be read: {error!r}") from None

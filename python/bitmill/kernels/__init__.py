@@ -18,6 +18,7 @@ from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
 from bitmill.kernels.tables import table_decode, table_encode, table_quantize, table_sums
+from bitmill.kernels.tokens import token_encode, token_quantize
 from bitmill.kernels.two_level import two_level_params
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "table_quantize",
     "table_sums",
     "to_float32",
+    "token_encode",
+    "token_quantize",
     "two_level_params",
     "unpack",
     "value_counts",

@@ -18,6 +18,7 @@ from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
 from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
+from bitmill.reference.tokens import token_encode, token_quantize
 from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
 from bitmill.reference.two_level import two_level_params
 
@@ -50,6 +51,8 @@ __all__ = [
     "table_quantize",
     "table_sums",
     "to_float32",
+    "token_encode",
+    "token_quantize",
     "two_level_params",
     "unpack",
     "value_counts",

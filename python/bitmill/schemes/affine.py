@@ -16,7 +16,7 @@ from bitmill import _check, kernels, layouts
 from bitmill._dtypes import Array, dtype
 from bitmill._results import AffineCodes, AffineParams, Params, Range, each_param
 from bitmill._sizes import code_dtype, word_count, zero_point_dtype
-from bitmill.clip import Clip, MinMax, finite_ranges, merge, ranges, spelled
+from bitmill.clip import Clip, MinMax, ranges, spelled
 from bitmill.clip import resolve as resolve_clip
 from bitmill.grid import Axis, CodeRange, Grid, View, channel_axis, code_range, rows_of
 from bitmill.grid import view as view_of
@@ -24,6 +24,7 @@ from bitmill.schemes import counts
 from bitmill.schemes.base import Cut, Encoded, Field, register
 from bitmill.schemes.options import check_options
 from bitmill.schemes.overflow import overflow_error
+from bitmill.schemes.ranged import Ranged
 from bitmill.schemes.scales import Scales
 
 _FUSED = 1 << 16  # values; a longer group leaves the cache between its range and its codes
@@ -31,7 +32,7 @@ _FUSED = 1 << 16  # values; a longer group leaves the cache between its range an
 
 @register
 @dataclass(frozen=True)
-class Affine:
+class Affine(Ranged):
     """Codes on a uniform grid: x̂ = (q − zero_point) · scale, or x̂ = q · scale + offset.
 
     q = clamp(rint(x / scale) + zero_point, qmin, qmax), with the float32 quotient by the scale as
@@ -198,14 +199,6 @@ class Affine:
         if last == 0 or (shared and not self._clip.by_ranges):
             return Cut(None)
         return Cut(last - 1 if axis == last else 0, shared)
-
-    def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
-        """Ranges of all groups. Raises ValueError for NaN and infinity."""
-        return finite_ranges(x, self.view(x.shape), num_threads=num_threads)
-
-    def merge(self, seen: Range | None, more: Range) -> Range:
-        """The ranges of groups of which `seen` and `more` are each about some values."""
-        return more if seen is None else merge(seen, more)
 
     def fit(
         self, x: Array, *, importance: Array | None = None, num_threads: int | None = None

@@ -153,7 +153,7 @@ def from_dict(given: Mapping[str, Any]) -> Scheme:
     """
     arguments = dict(given)
     name = arguments.pop("scheme", None)
-    if name not in _KINDS:
+    if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(f"scheme={name!r} is not one of: {', '.join(sorted(_KINDS))}")
     try:
         return _KINDS[name](**arguments)

@@ -69,4 +69,6 @@ def decode(codes: Array, absmax: Array, offset: np.float32) -> Array:
     """number·absmax + offset, float32 in the shape of `codes`."""
     flat, absmax = codes.reshape(1, -1), absmax.reshape(1, -1)
     values = kernels.table_decode(flat, dynamic_map(), absmax, group_size=BLOCK)
-    return (values + offset).reshape(codes.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale: Array = values + offset
+    return scale.reshape(codes.shape)

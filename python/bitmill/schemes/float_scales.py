@@ -86,7 +86,8 @@ class PowersOfTwo:
 
     The exponent of absmax, less that of the largest value. "floor" is the rule of the OCP's
     specification; "compressed-tensors" rounds the mantissa first, half up, to the bits that those
-    of the largest value fill: so no value is cut that is not nearest to the largest one.
+    of the largest value fill: so no value is cut that is not nearest to the largest one, except
+    where the next power of two would make that one overflow float32.
     """
 
     element: Minifloat
@@ -103,8 +104,13 @@ class PowersOfTwo:
             bits = bits + (1 << 22 - self._rounded_bits)
         exponent = (bits >> 23) - self.element.emax
         underflowed = (exponent < 0) & (absmax.view(np.int32) != 0)
-        scale = np.maximum(exponent, 0).astype(np.uint8)
+        scale = np.clip(exponent, 0, self._most).astype(np.uint8)
         return Made({"scale": scale}, 0, int(np.count_nonzero(underflowed)))
+
+    @property
+    def _most(self) -> int:
+        """The byte of the largest scale whose product with the largest value is a float32."""
+        return 254 - self.element.emax
 
     @property
     def _rounded_bits(self) -> int:
@@ -119,8 +125,9 @@ class PowersOfTwo:
         return bits.view(np.float32)
 
     def are_plain(self, arrays: Mapping[str, Array]) -> bool:
-        """Zeros have the byte 0."""
-        return self.rule != "floor" and bool(arrays["scale"].all())
+        """Zeros have the byte 0; and beyond the largest scale there was none to take."""
+        byte = arrays["scale"]
+        return self.rule != "floor" and bool(byte.all() and (byte < self._most).all())
 
 
 @dataclass(frozen=True)

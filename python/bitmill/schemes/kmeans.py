@@ -14,16 +14,17 @@ import numpy as np
 from bitmill import _check, kernels
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill._results import Range
-from bitmill.clip import finite_ranges, merge
-from bitmill.grid import rows_of, view
+from bitmill.grid import View, rows_of
+from bitmill.grid import view as view_of
 from bitmill.kmeans import centroids, row_centroids
 from bitmill.schemes.base import Cut, Encoded, Field, Held, register
 from bitmill.schemes.coded import Coded
+from bitmill.schemes.ranged import Ranged
 
 
 @register
 @dataclass(frozen=True, repr=False)
-class KMeans(Coded):
+class KMeans(Coded, Ranged):
     """x̂ = codebook[code]: 2^bits values by exact k-means, no scales.
 
     The values are those of least Σw·(x − x̂)², w being the importance, for the tensor or for each
@@ -104,13 +105,9 @@ class KMeans(Coded):
         alone = self.per == "row" and self.rows_per_codebook == 1 and len(shape) > 1
         return Cut(len(shape) - 2 if alone else None)
 
-    def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
-        """Ranges of all rows. Raises ValueError for NaN and infinity."""
-        return finite_ranges(x, view(x.shape, "row", None), num_threads=num_threads)
-
-    def merge(self, seen: Range | None, more: Range) -> Range:
-        """The ranges of rows of which `seen` and `more` are each about some values."""
-        return more if seen is None else merge(seen, more)
+    def view(self, shape: tuple[int, ...]) -> View:
+        """Rows, by which NaN and infinity are found."""
+        return view_of(shape, "row", None)
 
     def quantize(
         self,

@@ -20,6 +20,7 @@ from bitmill.schemes.table_search import Groups, best_scales
 from bitmill.schemes.tables import Table
 
 _SAMPLE = 1 << 16  # values that a table is learned from
+_NARROW = 16  # values of the smallest group that there is
 _ROUNDS = 6
 _FACTORS = np.geomspace(0.75, 1.6, 10)  # fewer than for scales that stay
 _MOST = 127
@@ -89,14 +90,19 @@ class LearnedTable(TableScheme):
     def learn(self, arrays: Iterable[Any], *, num_threads: int | None = None) -> Table:
         """One table for all these arrays, with the other options of this scheme.
 
+        Groups are cut to the narrowest rows, of which those of fewer than 16 weights tell too
+        little of a group: they are left out where there are others.
+
         >>> import bitmill as bm, numpy as np
         >>> weights = np.tile(np.float32([-4, -1, 1, 2]), (2, 8))
         >>> (np.array(bm.LearnedTable(2).learn([weights]).values) * 127).round().tolist()
         [-64.0, -32.0, 32.0, 127.0]
         """
         taken = [self._sample(_check.array(x), None)[0] for x in arrays]
+        taken = [groups for groups in taken if groups.size]
         if not taken:
-            raise ValueError("arrays holds none: there is nothing to learn from")
+            raise ValueError("arrays holds no weights: there is nothing to learn from")
+        taken = [groups for groups in taken if groups.shape[1] >= _NARROW] or taken
         width = min(groups.shape[1] for groups in taken)
         parts = [groups[:, : groups.shape[1] // width * width] for groups in taken]
         every = np.concatenate([part.reshape(-1, width) for part in parts])

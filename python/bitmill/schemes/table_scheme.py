@@ -14,13 +14,14 @@ import numpy as np
 from bitmill import _check, kernels
 from bitmill._dtypes import STORAGES, Array, dtype
 from bitmill._results import Params, Range
-from bitmill.clip import finite_ranges, merge, ranges
+from bitmill.clip import ranges
 from bitmill.grid import View, rows_of
 from bitmill.grid import view as view_of
 from bitmill.schemes import counts, dynamic_map
 from bitmill.schemes.base import Cut, Encoded, Field
 from bitmill.schemes.coded import Coded
 from bitmill.schemes.overflow import ScaleOverflowError
+from bitmill.schemes.ranged import Ranged
 from bitmill.schemes.scales import Scales, scales_of
 from bitmill.schemes.table_search import Groups, best_scales, two_level_scales
 
@@ -38,7 +39,7 @@ class _Fitted(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class TableScheme(Coded):
+class TableScheme(Coded, Ranged):
     """x̂ = values[code]·scale: the options and the work that schemes of tables share.
 
     A subclass gives the table, or says how to make it of the weights; and a group size.
@@ -149,14 +150,6 @@ class TableScheme(Coded):
         """Between rows; nowhere if the scales of all rows are stored together."""
         return Cut(None if len(shape) == 1 or self.double_quantization else len(shape) - 2)
 
-    def scan(self, x: Array, *, num_threads: int | None = None) -> Range:
-        """Ranges of all groups. Raises ValueError for NaN and infinity."""
-        return finite_ranges(x, self.view(x.shape), num_threads=num_threads)
-
-    def merge(self, seen: Range | None, more: Range) -> Range:
-        """The ranges of groups of which `seen` and `more` are each about some values."""
-        return more if seen is None else merge(seen, more)
-
     def quantize(
         self,
         x: Array,
@@ -199,7 +192,7 @@ class TableScheme(Coded):
         if made.nonfinite:
             raise _check.nonfinite_error(x)
         if made.overflowed:
-            raise self._overflow_error(ranges(x, view, num_threads=num_threads), values)
+            self._check_values(x, made.scale, values, num_threads)
         health = {"underflowed": made.underflowed} if made.underflowed else {}
         fitted, codes = _Fitted(made.scale, {"scale": made.scale}, health), made.codes
         if x.size == 0:
@@ -217,6 +210,7 @@ class TableScheme(Coded):
             )  # fmt: skip
         arrays = fitted.arrays | table | {self.code_field(x.shape).name: codes}
         held = {f.name: arrays[f.name].reshape(f.shape) for f in self.layout(x.shape)}
+        self._check_values(x, self.params(held, x.shape)[0], values, num_threads)
         return Encoded(held, fitted.health)
 
     def _fit(self, groups: Groups, base: _Fitted) -> _Fitted:
@@ -297,18 +291,24 @@ class TableScheme(Coded):
         """Whether the scales of the rule are stored as they are."""
         return self.clip == "minmax" and self.scales in STORAGES and not self.double_quantization
 
-    def _overflow_error(self, seen: Range, values: Array) -> ScaleOverflowError:
-        """The error for the first group whose scale overflows."""
-        assert isinstance(self.scales, str)
-        most = np.abs(values).max()
+    def _check_values(self, x: Array, scale: Array, values: Array, num_threads: int | None) -> None:
+        """Raise ValueError if a scale, or a value of the table under one, is beyond float32."""
+        largest = np.abs(values).max()
         with np.errstate(over="ignore"):
-            exact = np.maximum(-seen.min, seen.max) / most
-            stored = exact.astype(dtype(self.scales)).astype(np.float32)
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(stored))[0])
+            if np.isfinite(kernels.absmax(scale.reshape(1, -1)) * largest).all():
+                return
+            stored = scale.reshape(-1).astype(np.float32)
+            first = int(np.argmin(np.isfinite(stored * largest)))
+        seen = ranges(x, self.view(x.shape), num_threads=num_threads)
+        at = tuple(int(i) for i in np.unravel_index(first, seen.min.shape))
         low, high = float(seen.min[at]), float(seen.max[at])
-        return ScaleOverflowError(
+        most, storage = max(-low, high), self.scales
+        what = "values overflow float32"
+        if not np.isfinite(stored[first]):
+            what = f"scale overflows {storage if isinstance(storage, str) else 'float32'}"
+        wider = storage != "float32" and most / largest <= np.finfo(np.float32).max
+        raise ScaleOverflowError(
             at,
-            f"spans {low:.9g} to {high:.9g} (absmax {max(-low, high):.9g}), whose {self.name} "
-            f"scale overflows {self.scales}: "
-            + ("use scales='float32'" if np.isfinite(exact[at]) else "scale or clip x"),
+            f"spans {low:.9g} to {high:.9g} (absmax {most:.9g}), whose {self.name} {what}: "
+            + ("use scales='float32'" if wider else "scale or clip x"),
         )

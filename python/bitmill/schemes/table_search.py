@@ -24,12 +24,13 @@ FACTORS = np.geomspace(0.45, 1.6, 24)
 _ROUNDS = 2  # of fitting the best scales anew
 _KEPT = 3  # scales that are fitted anew
 _SUMS = 1 << 18  # that are held at a time, about
+_INFINITE = 2.0**128 - 2.0**103  # what float32 rounds to infinity, from here on
 
 
 class Tried(NamedTuple):
     """Of scales [R, G, n]: errors, less Σw·x², and the sums that tell of better scales.
 
-    The error is infinite for a scale that is 0 or not finite.
+    The error is infinite for a scale that is 0 or makes a value of the table infinite.
     """
 
     error: Array
@@ -66,7 +67,8 @@ class Groups(NamedTuple):
             error = s * sums.square
             error -= 2 * sums.cross
             error *= s
-        error[~np.isfinite(error) | (s == 0)] = np.inf
+        lost = np.abs(s) * np.abs(values).max().astype(np.float64) >= _INFINITE
+        error[~np.isfinite(error) | (s == 0) | lost] = np.inf
         return Tried(error, sums.cross, sums.square)
 
     def parts(self, per_group: int) -> Iterator[tuple[slice, Groups]]:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import KW_ONLY, dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
 
+from bitmill import _check
 from bitmill._dtypes import Array
 from bitmill.schemes.base import register
 from bitmill.schemes.table_scheme import TableScheme
 
+_MOST = 256  # values, for codes of 8 bits
 _FP4 = (0, 0.0625, 8, 12, 4, 6, 2, 3)  # twelfths
 
 
@@ -28,8 +31,8 @@ class Table(TableScheme):
     Parameters
     ----------
     values
-        2 to 256 finite numbers in any order, kept as float32. Codes take as few bits as there are
-        values for.
+        2 to 256 finite numbers in any order, equal ones too, kept as float32. Codes take as
+        few bits as there are values for.
     group_size
         One scale for every so many values along a row, 16 to 4096; None for one per row.
     clip
@@ -50,7 +53,7 @@ class Table(TableScheme):
 
     A group of zeros has the scale 1 if 0 is among the values, else 0. A scale that underflows
     becomes the smallest positive value of its dtype (counted in `QTensor.health`); one that
-    overflows is a ValueError.
+    overflows, or makes a value of the table overflow float32, is a ValueError.
 
     Raises ValueError for values out of range and for options that exclude each other, TypeError for
     values of a wrong type.
@@ -113,8 +116,10 @@ class NF4(_Named):
     """NormalFloat with 4 bits: 16 quantiles of the normal distribution, −1 … 1, with an exact 0.
 
     Options are those of `bm.Table`. With the defaults, codes and scales are the bytes of
-    bitsandbytes; `double_quantization=True` is that of QLoRA. After Dettmers et al., "QLoRA"
-    (2023), whose constants these are.
+    bitsandbytes; `double_quantization=True` is that of QLoRA, which may read scales far below the
+    others back as 0 or less: their weights come out as 0 or with the other sign, which the health
+    of a checkpoint counts as negative scales. After Dettmers et al., "QLoRA" (2023), whose
+    constants these are.
 
     >>> import bitmill as bm
     >>> bm.NF4().layout((4096, 4096))[1]
@@ -171,17 +176,25 @@ class IQ4_NL(_Named):  # noqa: N801 -- the name that it has in ggml
 
 def _values(given: Any) -> tuple[float, ...]:
     """The values as floats that float32 holds."""
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise TypeError(f"values={given!r} is a {type(given).__name__}; values takes numbers")
-    try:
-        with np.errstate(over="ignore"):
-            made = tuple(float(np.float32(float(value))) for value in given)
-    except TypeError as error:
-        raise TypeError(f"values holds what is no number: {error}") from None
-    if not 2 <= len(made) <= 256:
-        raise ValueError(f"values has {len(made)} numbers; wanted 2 to 256")
-    if not all(map(math.isfinite, made)):
-        raise ValueError("values holds NaN, infinity, or a number that float32 cannot hold")
+    if isinstance(given, (str, bytes, Mapping, Set)) or not hasattr(given, "__iter__"):
+        kind = type(given).__name__
+        raise TypeError(f"values={given!r} is a {kind}; values takes numbers in order")
+    _check.unmasked(given, "values")
+    if getattr(given, "ndim", 1) != 1:
+        raise ValueError(f"values has shape {given.shape}; wanted 1-D")
+    numbers = tuple(islice(given, _MOST + 1))
+    if not 2 <= len(numbers) <= _MOST:
+        count = len(numbers) if len(numbers) <= _MOST else f"more than {_MOST}"
+        raise ValueError(f"values has {count} numbers; wanted 2 to {_MOST}")
+    made = tuple(_value(number, f"values[{at}]") for at, number in enumerate(numbers))
     if not any(made):
-        raise ValueError("values are all 0: no scale makes anything of them")
+        raise ValueError("values are all 0 in float32: no scale makes anything of them")
     return made
+
+
+def _value(given: Any, name: str) -> float:
+    with np.errstate(over="ignore"):
+        value = float(np.float32(_check.number(given, name)))
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={given!r} is NaN, infinity, or a number that float32 cannot hold")
+    return value
