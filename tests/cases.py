@@ -18,6 +18,7 @@ from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
+from bitmill.layouts import Integers, Tiles
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -407,6 +408,57 @@ def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
         bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
         options = {"rows_per_table": per_table, "bits": bits}
         yield f"{name} {count} thresholds {options}", (x, thresholds), options
+
+
+EXTREMES = np.int8([-128, 127, -127, 0, 1, -1])
+
+
+def _bytes(rng: np.random.Generator, i: int, shape: tuple[int, int], of: Any) -> Array:
+    """Codes of all values, or of the extreme ones alone, or one of these everywhere."""
+    if i % 3 == 0:
+        return rng.integers(0, 256, shape, np.uint8).view(of)
+    picked = rng.choice(EXTREMES, shape if i % 3 == 1 else (1, 1))
+    return np.broadcast_to(picked, shape).copy().view(np.uint8).view(of)
+
+
+def _products(rng: np.random.Generator) -> Iterator[tuple[int, int, int, int]]:
+    """A number, rows of x, rows of w, and how long both are: all tails of each."""
+    for i, length in enumerate(2 * LENGTHS):
+        most = 1 if length > 2100 else 3
+        rows = int(rng.choice([0, 1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31]))
+        columns = int(rng.choice([0, 1, 2, 15, 16, 17, 33, 47, 48, 49, 64, 97, 100]))
+        yield i, min(rows, 13 * most), min(columns, 33 * most), length
+    yield -1, 259, 5, 9
+
+
+def matmul_int8(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        x, w = (
+            _bytes(rng, i, (rows, length), np.int8),
+            _bytes(rng, i + 1, (columns, length), np.int8),
+        )
+        yield f"{i} {rows}x{columns}x{length}", (x, w), {}
+
+
+def _scales(rng: np.random.Generator, rows: int) -> Array:
+    return (rng.standard_normal((rows, 1)) * 10.0 ** rng.integers(-30, 5)).astype(np.float32)
+
+
+def matmul_w8a8(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        of = np.dtype([np.int8, np.uint8][i % 2])
+        x, codes = (
+            _bytes(rng, i, (rows, length), of),
+            _bytes(rng, i // 2, (columns, length), np.uint8),
+        )
+        x_zero = None if i % 3 == 0 else _bytes(rng, i + 1, (rows, 1), of)
+        w_zero = _bytes(rng, i, (columns, 1), np.uint8)
+        w_sum = (codes.astype(np.int32) - w_zero).sum(axis=1, keepdims=True, dtype=np.int32)
+        bias = None if i % 4 == 0 else _scales(rng, columns)[:, 0]
+        tiles = Tiles(16, inner=Integers("uint8")).pack(codes)
+        weights = tiles, _scales(rng, columns), w_zero, w_sum, bias
+        options = {"dtype_name": STORAGES[i % 3]}
+        yield f"{i} {rows}x{columns}x{length}", (x, _scales(rng, rows), x_zero, *weights), options
 
 
 def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ LAYERS = [
     {"schemes"},
     {"qtensor"},
     {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
-    {"quantize", "metrics", "qparams"},
+    {"integer", "quantize", "metrics", "qparams"},
     {"bias_correction"},
     {"observers"},
     {"calibrate"},

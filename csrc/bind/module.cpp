@@ -32,6 +32,7 @@ std::vector<std::string> kernel_names() {
 #define KMEANS BITMILL_NAME
 #define MINIFLOATS BITMILL_NAME
 #define TABLES BITMILL_NAME
+#define MATMUL BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

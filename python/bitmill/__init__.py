@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, layouts, observers, reference, targets
+from bitmill import clip, integer, kernels, layouts, observers, reference, targets
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
@@ -78,6 +78,7 @@ __all__ = [
     "fake_quantize",
     "frontier",
     "get_num_threads",
+    "integer",
     "isa",
     "isas",
     "kernels",

@@ -346,6 +346,23 @@ def float_decode(
     type: int,
     threads: int,
 ) -> None: ...
+def matmul_int8(
+    x: Array, w: Array, rows: int, cols: int, depth: int, out: Array, threads: int
+) -> None: ...
+def matmul_w8a8(
+    x: Array,
+    flips: bool,
+    x_params: tuple[Array, Array],
+    w: Array,
+    w_params: tuple[Array, Array, Array],
+    bias: Array | None,
+    rows: int,
+    cols: int,
+    depth: int,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...
 def interpolate(low: Array, high: Array, weight: float, out: Array) -> None: ...
 def stream(x: Array, out: Array, lines_in: int, lines_out: int, threads: int) -> int: ...

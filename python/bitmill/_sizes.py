@@ -53,3 +53,12 @@ def divides_clusters(points: int, k: int) -> bool:
     (True, False)
     """
     return k <= 4 and points <= 65535
+
+
+def dot_tiles_shape(rows: int, length: int) -> tuple[int, int, int, int]:
+    """Shape of codes laid out for integer dot products: panels of 16 rows, fours of columns.
+
+    >>> dot_tiles_shape(40, 9)
+    (3, 3, 16, 4)
+    """
+    return -(-rows // 16), -(-length // 4), 16, 4

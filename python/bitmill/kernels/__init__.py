@@ -17,6 +17,7 @@ from bitmill.kernels.kmeans import (
     kmeans_edges,
     value_counts,
 )
+from bitmill.kernels.matmul import matmul_int8, matmul_w8a8
 from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
@@ -46,6 +47,8 @@ __all__ = [
     "from_float32",
     "histogram",
     "kmeans_edges",
+    "matmul_int8",
+    "matmul_w8a8",
     "minmax",
     "mse_params",
     "order_statistics",
