@@ -29,7 +29,7 @@ class Rescaler {
       away_ = right;
       one_ = and_(right, splat(1));
     } else {
-      round_ = left_each(splat(1), right_);
+      round_ = times_2_31(left_each(splat(1), right_));
     }
   }
   template <class Lanes> BITMILL_INLINE i32x16 operator()(const int32_t* p, Lanes lanes) const {
@@ -43,7 +43,8 @@ class Rescaler {
   const i32x16 shift; // what encode_columns_by adds
 
  private:
-  i32x16 multiplier_, most_, least_, left_, right_, round_, away_, one_;
+  i32x16 multiplier_, most_, least_, left_, right_, away_, one_;
+  i64x16 round_;
   bool twice_, lifts_;
 };
 

@@ -220,14 +220,20 @@ BITMILL_INLINE __m256i odd_lanes(__m256i x) {
 BITMILL_INLINE __m256i high_halves(__m256i even, __m256i odd) {
   return _mm256_blend_epi32(odd_lanes(even), odd, 0xaa);
 }
-BITMILL_INLINE __m256i mul_high(__m256i x, __m256i y, __m256i z) {
-  const __m256i even_z = _mm256_srli_epi64(_mm256_slli_epi64(z, 32), 1);
-  const __m256i odd_z = _mm256_slli_epi64(_mm256_srli_epi64(z, 32), 31);
-  return high_halves(_mm256_add_epi64(_mm256_mul_epi32(x, y), even_z),
-                     _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(x), odd_lanes(y)), odd_z));
+struct i64x16 { // even lanes, odd lanes, of either half
+  __m256i even_a, odd_a, even_b, odd_b;
+};
+BITMILL_INLINE i64x16 times_2_31(i32x16 x) {
+  const auto even = [](__m256i v) { return _mm256_srli_epi64(_mm256_slli_epi64(v, 32), 1); };
+  const auto odd = [](__m256i v) { return _mm256_slli_epi64(_mm256_srli_epi64(v, 32), 31); };
+  return {even(x.a), odd(x.a), even(x.b), odd(x.b)};
 }
-BITMILL_INLINE i32x16 mul_high(i32x16 x, i32x16 y, i32x16 z) {
-  return {mul_high(x.a, y.a, z.a), mul_high(x.b, y.b, z.b)};
+BITMILL_INLINE __m256i mul_high(__m256i x, __m256i y, __m256i even, __m256i odd) {
+  return high_halves(_mm256_add_epi64(_mm256_mul_epi32(x, y), even),
+                     _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(x), odd_lanes(y)), odd));
+}
+BITMILL_INLINE i32x16 mul_high(i32x16 x, i32x16 y, i64x16 z) {
+  return {mul_high(x.a, y.a, z.even_a, z.odd_a), mul_high(x.b, y.b, z.even_b, z.odd_b)};
 }
 BITMILL_INLINE __m256i mul_q31(__m256i x, __m256i y) {
   const auto twice = [](__m256i v) {

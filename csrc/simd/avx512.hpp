@@ -229,11 +229,16 @@ BITMILL_INLINE __m512i high_halves(__m512i even, __m512i odd) {
   return _mm512_castps_si512(
       _mm512_mask_movehdup_ps(_mm512_castsi512_ps(odd), 0x5555, _mm512_castsi512_ps(even)));
 }
-BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i32x16 c) {
-  const __m512i even_c = _mm512_srli_epi64(_mm512_slli_epi64(c.v, 32), 1);
-  const __m512i odd_c = _mm512_slli_epi64(_mm512_srli_epi64(c.v, 32), 31);
-  return {high_halves(_mm512_add_epi64(_mm512_mul_epi32(a.v, b.v), even_c),
-                      _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v)), odd_c))};
+struct i64x16 { // even lanes, odd lanes
+  __m512i even, odd;
+};
+BITMILL_INLINE i64x16 times_2_31(i32x16 a) {
+  return {_mm512_srli_epi64(_mm512_slli_epi64(a.v, 32), 1),
+          _mm512_slli_epi64(_mm512_srli_epi64(a.v, 32), 31)};
+}
+BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i64x16 c) {
+  return {high_halves(_mm512_add_epi64(_mm512_mul_epi32(a.v, b.v), c.even),
+                      _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v)), c.odd))};
 }
 BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
   const auto twice = [](__m512i v) {
