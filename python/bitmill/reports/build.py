@@ -126,7 +126,8 @@ class _Weights:
             )
         most = float(kernels.absmax(x.reshape(1, -1), num_threads=self.num_threads).max())
         peak = most / math.sqrt(total.xx / q.size) if total.xx else None
-        return Details(histogram(x, q), scale_range(q), where, peak)
+        found = histogram(x, y, q, num_threads=self.num_threads)
+        return Details(found, scale_range(q), where, peak)
 
     def _original(self, tensor: TensorReport) -> Array:
         assert self.original is not None
