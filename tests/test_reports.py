@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
 import shutil
 from pathlib import Path
@@ -91,7 +92,6 @@ def test_clipped_values_lie_beyond_the_last_level() -> None:
     assert found.low + len(found.counts) * found.width > found.levels[-1] + 1
 
 
-def test_codebooks_of_rows_have_no_common_levels() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.describe())
 @pytest.mark.parametrize("factor", [2e-42, 1, 1e37])
 def test_histogram_bears_zeros_and_all_magnitudes(scheme: Any, factor: float) -> None:
@@ -124,6 +124,7 @@ def test_level_that_no_sampled_row_has_is_found(monkeypatch: pytest.MonkeyPatch)
     assert found.levels[-1] == 7
 
 
+def test_codebooks_of_rows_have_no_common_levels() -> None:
     x = weight(8, 256, dtype=np.float32) * np.float32(np.arange(1, 9)[:, None])
     q = bm.quantize(x, bm.KMeans(2, "row"))
     found = histogram(x, q.dequantize(), q)
@@ -317,3 +318,40 @@ def test_two_files_of_one_name_are_refused_at_once(folder: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="html and csv are one file"):
         bm.report(folder, html=tmp_path / "a", csv=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "config", "bitmill_report", "bitmill_manifest"])
+def test_files_of_checkpoints_are_not_replaced(folder: Path, src: Path, name: str) -> None:
+    (src / "model.json").touch()
+    before = contents(folder), contents(src)
+    for place in (folder, src):
+        page = place / f"{name}.html"
+        page.write_text("mine")
+        with pytest.raises(CheckpointError, match=r"is a file of .*, which no report replaces"):
+            bm.report(folder, html=page, source=src)
+        page.unlink()
+    assert (contents(folder), contents(src)) == before
+
+
+def test_earlier_report_is_replaced_wherever_it_lies(folder: Path, src: Path) -> None:
+    for place in (folder, src):
+        bm.report(folder, html=place / "page.html", source=src)
+        bm.report(folder, html=place / "page.html", source=src)
+
+
+def test_place_that_cannot_be_written_to_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        bm.report(folder, html=tmp_path / "page.html", csv=tmp_path / "nowhere" / "a.csv")
+    with pytest.raises(IsADirectoryError):
+        bm.report(folder, html=tmp_path / "page.html", csv=folder)
+    with pytest.raises(ValueError, match="wanted the name of a file"):
+        bm.report(folder, html=".")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_report_that_has_a_tensor_twice_is_refused(folder: Path) -> None:
+    said = parsed((folder / REPORT).read_text())
+    said["tensors"].append(said["tensors"][0])
+    (folder / REPORT).write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match="is of other tensors than the report"):
+        bm.report(folder)
