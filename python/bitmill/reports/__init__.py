@@ -3,7 +3,8 @@
 
 `build` reads the folder; `levels` and `errors` are what it sees of each tensor, `curve` is the
 frontier of what was measured. `record` holds all of it, with `totals`; `rows` makes CSV of it, and
-`page` a page (`files`: where they go), with `page.html`, `page.css` and the scripts beside them.
+`page` a page, with `page.html`, `page.css` and the scripts beside them, in short by `plain` where
+scripts do not run. `files` is where they go.
 """
 
 from bitmill.reports.build import report
