@@ -22,7 +22,7 @@ from bitmill.checkpoint import (
     open_checkpoint,
     read_tensor,
 )
-from bitmill.checkpoint.read import CONFIG, INDEX
+from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS
 from bitmill.checkpoint.target import WORK
 from bitmill.checkpoint.write import write_tensors
 from bitmill.export import walk
@@ -102,8 +102,13 @@ def test_every_weight_that_cannot_be_held_is_named_by_its_reason(src: Path, tmp_
 
 
 def test_source_without_quantized_weights_is_refused(src: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nothing to export: no weight in it is quantized"):
+    with pytest.raises(CheckpointError, match=r"nothing to export: no weight in it is quantized$"):
         bm.export_checkpoint(src, tmp_path / "dst", to="mlx")
+
+
+def test_file_without_its_config_is_refused_with_a_hint(q: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json tells of that: name the folder"):
+        bm.export_checkpoint(min(q.glob("*.safetensors")), tmp_path / "dst", to="mlx")
 
 
 def test_what_others_quantized_is_refused(q: Path, tmp_path: Path) -> None:
@@ -128,6 +133,44 @@ def test_broken_weight_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"'{NAME}.weight': scale is missing"):
         bm.export_checkpoint(src, tmp_path / "dst", to="mlx")
     assert not (tmp_path / "dst").exists()
+
+
+@pytest.mark.parametrize("to", walk.TARGETS)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_scales_that_are_no_numbers_are_named_and_leave_nothing(
+    tmp_path: Path, to: str, value: float
+) -> None:
+    if to == "onnx":
+        needs("onnx")
+    one = bm.quantize(np.ones((32, 64), np.float32), bm.Affine(4, scales="float16"))
+    scale = one.arrays["scale"].copy()
+    scale[3] = value
+    broken = bm.QTensor(one.scheme, one.shape, one.dtype, one.arrays | {"scale": scale})
+    bm.save({"a.weight": one, "m.weight": broken}, tmp_path / "q.safetensors")
+    with pytest.raises(CheckpointError, match=f"'m.weight': scale holds {value}: the checkpoint"):
+        bm.export_checkpoint(tmp_path / "q.safetensors", tmp_path / "dst", to=to)
+    assert not (tmp_path / "dst").exists()
+
+
+def test_only_file_that_is_left_gets_the_name_that_loaders_look_for(
+    q: Path, tmp_path: Path
+) -> None:
+    """Of a source whose second file holds nothing but scales of weights that begin in the first."""
+    held = {info.name: read_tensor(path, info) for path, info in open_checkpoint(q).tensors()}
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    homes = {name: files[name.endswith("_scale")] for name in held}
+    split = tmp_path / "split"
+    shutil.copytree(q, split, ignore=shutil.ignore_patterns("*.safetensors*"))
+    for file in files:
+        write_tensors(split / file, {name: held[name] for name in held if homes[name] == file})
+    (split / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": homes}))
+    bm.export_checkpoint(split, tmp_path / "dst", to="mlx")
+    assert [path.name for path in (tmp_path / "dst").glob("*.safetensors")] == [WEIGHTS]
+    assert not (tmp_path / "dst" / INDEX).exists()
+    assert bm.export_checkpoint(split, tmp_path / "again", to="gptq").files.keys() == {
+        WEIGHTS,
+        CONFIG,
+    }
 
 
 def test_names_that_would_be_given_twice_are_an_error(q: Path, tmp_path: Path) -> None:
@@ -175,6 +218,15 @@ def test_target_that_holds_something_is_refused_unless_it_may_be_replaced(
     bm.export_checkpoint(q, tmp_path / "new", to="mlx")
     assert contents(dst) == {**contents(tmp_path / "new"), "mine.txt": b"mine"}
     assert {*done.replaced, *done.removed} == before.keys() - {"mine.txt"}
+
+
+def test_config_of_what_was_there_is_listed_when_it_goes(q: Path, tmp_path: Path) -> None:
+    needs("onnx")
+    bm.export_checkpoint(q, tmp_path / "dst", to="mlx")
+    before = contents(tmp_path / "dst").keys()
+    done = bm.export_checkpoint(q, tmp_path / "dst", to="onnx", overwrite=True)
+    assert {*done.removed} == before - contents(tmp_path / "dst").keys()
+    assert CONFIG in done.removed
 
 
 def test_run_that_quantizes_into_the_target_is_not_disturbed(q: Path, tmp_path: Path) -> None:

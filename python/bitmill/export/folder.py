@@ -33,10 +33,11 @@ def folder_files(
         )
     for file, info in kept.values():
         specs[file].append(Spec(info.name, info.dtype, info.shape))
+    # All that a file holds may go to another, where the weight begins.
+    filled = {file: listed for file, listed in specs.items() if listed}
     data = {
-        file if len(specs) > 1 else WEIGHTS: TensorFile(*build_header(listed, {"format": "pt"}))
-        for file, listed in specs.items()
-        if listed  # all that a file holds may go to another, where the weight begins
+        file if len(filled) > 1 else WEIGHTS: TensorFile(*build_header(listed, {"format": "pt"}))
+        for file, listed in filled.items()
     }
     texts = {INDEX: json_text(index_of(source, data))} if len(data) > 1 else {}
     refuse_long(source, data, texts)

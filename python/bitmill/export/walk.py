@@ -61,7 +61,7 @@ class Exported:
     replaced: tuple[str, ...] = ()
     """Files of the target that were there before, under the name of a new one."""
     removed: tuple[str, ...] = ()
-    """Files of the target that were deleted: weights of the checkpoint that was there."""
+    """Files of the target that were deleted: weights and config.json of what was there."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -145,7 +145,8 @@ def _weights(loaded: LoadedCheckpoint, to: str, exporter: Exporter) -> dict[str,
     """The weights to export, by module; CheckpointError naming all that the format cannot hold."""
     where = loaded.source.where
     if not loaded.stored:
-        raise CheckpointError(f"{where}: nothing to export: no weight in it is quantized")
+        told = " (config.json tells of that: name the folder)" if loaded.source.is_file else ""
+        raise CheckpointError(f"{where}: nothing to export: no weight in it is quantized{told}")
     weights, refused = {}, dict[str, list[str]]()
     for name, stored in loaded.stored.items():
         module, scheme, shape = _module(name), stored.scheme(), stored.shape()
