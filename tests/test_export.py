@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -81,6 +82,20 @@ def test_activations_that_are_lost_are_told(src: Path, tmp_path: Path) -> None:
     bm.quantize_checkpoint(src, tmp_path / "q", "W8A8")
     done = bm.export_checkpoint(tmp_path / "q", tmp_path / "mlx", to="mlx")
     assert "activations of 3 layers are not quantized in the target" in done.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "mlx"])
+@pytest.mark.parametrize("shape", [(1, 32), (48, 100), (64, 384), (7, 4096)])
+def test_exports_hold_all_that_their_target_takes(name: str, shape: tuple[int, int]) -> None:
+    target = bm.targets.get(name)
+    exporter = walk.FORMATS[str(target.export)]
+    for bits, kind, size, scales in itertools.product(
+        target.supported_bits, target.kinds, target.group_sizes, target.scales
+    ):
+        symmetry = {"symmetric": kind == "symmetric", "offset": kind == "offset"}
+        scheme = bm.Affine(bits, **symmetry, group_size=size, scales=scales)
+        if target.why_not(scheme, shape) is None:
+            assert exporter.why_not(scheme, shape, "m") is None, scheme
 
 
 # Errors

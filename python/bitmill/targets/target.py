@@ -12,9 +12,10 @@ from bitmill import _check
 from bitmill._dtypes import STORAGES
 from bitmill._sizes import group_count
 from bitmill.layouts import Layout
+from bitmill.layouts.base import check_multiple
 from bitmill.schemes import Affine, Float
 from bitmill.targets.choose import divisors, multiples_near, nearest_size, nearest_width
-from bitmill.targets.explain import Explanation, explain, limits, one_of
+from bitmill.targets.explain import Explanation, explain, kind_of, limits, one_of
 from bitmill.targets.packing import words
 
 KINDS = ("symmetric", "asymmetric", "offset")
@@ -105,9 +106,9 @@ class Target:
         def settle(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        widths = _several(self.supported_bits, "supported_bits")
+        widths = _some(self.supported_bits, "supported_bits")
         settle("supported_bits", tuple(sorted({_check.code_width(bits) for bits in widths})))
-        settle("alignment", _count(self.alignment, "alignment"))
+        settle("alignment", check_multiple(self.alignment, "alignment"))
         settle("target_bits", _count(self.target_bits, "target_bits"))
         settle("group_size", _check.group_size(self.group_size))
         for name in ("max_groups", "row_scales_from"):
@@ -115,7 +116,7 @@ class Target:
                 settle(name, _count(getattr(self, name), name))
         for name in ("whole_groups", "row_activations"):
             settle(name, _check.flag(getattr(self, name), name))
-        sizes = tuple(map(_check.group_size, self.group_sizes))
+        sizes = tuple(map(_check.group_size, _several(self.group_sizes, "group_sizes")))
         settle("group_sizes", sizes)
         crooked = [size for size in sizes if size is not None and size % self.alignment]
         if crooked:
@@ -123,8 +124,17 @@ class Target:
                 f"group_sizes has {crooked[0]}, no multiple of alignment={self.alignment}"
             )
         for name, known in (("kinds", KINDS), ("scale_rules", SCALE_RULES), ("scales", STORAGES)):
-            given = _several(getattr(self, name), name)
+            given = _some(getattr(self, name), name)
             settle(name, tuple(_check.choice(each, name, known) for each in given))
+        settle("ranks", tuple(_count(rank, "ranks") for rank in _several(self.ranks, "ranks")))
+        settle("formats", tuple(_text(each, "formats") for each in _some(self.formats, "formats")))
+        for name in ("others", "activation_formats"):
+            given = _several(getattr(self, name), name)
+            settle(name, tuple(_text(each, name) for each in given))
+        for name in ("name", "about", *(() if self.export is None else ("export",))):
+            _text(getattr(self, name), name)
+        if not callable(self.packing):
+            raise TypeError(f"packing={self.packing!r} cannot be called; wanted a function")
 
     # What it chooses
 
@@ -176,6 +186,8 @@ class Target:
         a board takes 512x4090 weights as int8 sym g256: 16 groups of each row.
         8 bits: of 4 and 8 the nearest to 6, the wider of two as near.
         Groups of 256: the nearest to 128 of the multiples of 32, with at most 16 groups of a row.
+        Symmetric codes (of symmetric, asymmetric and offset), float32 scales (of float32, float16 \
+and bfloat16) by the rule absmax (of absmax, full_range and signed_max).
         Packed as Words(bits=8, signed=True, multiple=32, pad=0): uint32 (512, 1024), rows padded \
 to 4096 codes; with scales 2,129,920 bytes.
         """
@@ -188,15 +200,20 @@ to 4096 codes; with scales 2,129,920 bytes.
         return Fitting(self, bits, tuple(options.items()))
 
     def _kind(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of symmetry, and the rule of the scale, that go with the given ones."""
-        if "offset" in options or "symmetric" in options:
-            symmetric = options.get("symmetric", not options.get("offset"))
-            allowed = [kind for kind in self.kinds if (kind == "symmetric") == symmetric]
-            offset = options.get("offset", allowed[:1] == ["offset"])
-        else:
-            symmetric, offset = self.kinds[0] == "symmetric", self.kinds[0] == "offset"
-        rule = self.scale_rules[0] if symmetric else "absmax"
-        return {"symmetric": symmetric, "offset": offset, "scale_rule": rule}
+        """The options of symmetry, and the rule of the scale, that go with the given ones.
+
+        They are those of the first kind that does; if the target has none, of any.
+        """
+        given = {name: options[name] for name in ("symmetric", "offset") if name in options}
+        if options.get("narrow_range") or options.get("scale_rule", "absmax") != "absmax":
+            given.setdefault("symmetric", True)
+        ways = [
+            {"symmetric": kind == "symmetric", "offset": kind == "offset"}
+            for kind in (*self.kinds, *KINDS)
+        ]
+        way = next((way for way in ways if way == way | given), ways[0])
+        rule = self.scale_rules[0] if way["symmetric"] else "absmax"
+        return {**way, "scale_rule": rule}
 
     def _group_size(self, shape: tuple[int, ...], bits: int) -> int | None:
         """The size nearest to the wanted one. ValueError if none fits."""
@@ -244,6 +261,9 @@ to 4096 codes; with scales 2,129,920 bytes.
 
     def _reasons(self, scheme: object, shape: tuple[int, ...]) -> Iterator[str]:
         """The constraints that a scheme breaks, one after the other."""
+        if not shape:
+            yield f"{self.name} takes weights of 1 dimension or more, no single number"
+            return
         if self.ranks and len(shape) not in self.ranks:
             ranks = one_of(f"{rank}-D" for rank in self.ranks)
             yield f"{self.name} takes {ranks} weights, not {len(shape)}-D"
@@ -254,7 +274,7 @@ to 4096 codes; with scales 2,129,920 bytes.
             return
         if scheme.bits not in self.supported_bits:
             yield f"{self.name} takes {one_of(self.supported_bits)} bits, not {scheme.bits}"
-        kind = "symmetric" if scheme.symmetric else "offset" if scheme.offset else "asymmetric"
+        kind = kind_of(scheme)
         if kind not in self.kinds:
             yield f"{self.name} takes {one_of(self.kinds)} codes, not {kind} ones"
         if scheme.symmetric and scheme.scale_rule not in self.scale_rules:
@@ -314,13 +334,25 @@ class Fitting:
 
 
 def _several(given: Any, name: str) -> tuple[Any, ...]:
-    """`given` as a tuple of at least one."""
+    """`given` as a tuple."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise TypeError(f"{name}={given!r} is a {type(given).__name__}; {name} takes a tuple")
-    found = tuple(given)
+    return tuple(given)
+
+
+def _some(given: Any, name: str) -> tuple[Any, ...]:
+    """`given` as a tuple of at least one."""
+    found = _several(given, name)
     if not found:
         raise ValueError(f"{name} is empty; wanted at least one")
     return found
+
+
+def _text(value: Any, name: str) -> str:
+    """`value`, if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a string")
+    return value
 
 
 def _count(value: Any, name: str) -> int:
