@@ -293,6 +293,21 @@ def test_limits_of_custom_targets_are_named():
         assert target.why_not(scheme, shape) == says
 
 
+@pytest.mark.parametrize(
+    ("shape", "limits"),
+    [
+        ((8, 1024), "with at most 4 groups of a row"),
+        ((8, 100), "with rows of whole groups"),
+        ((8, 1000), "with rows of whole groups, with at most 4 groups of a row"),
+    ],
+)
+def test_the_limits_that_leave_no_size_are_named_and_no_others(shape, limits):
+    target = Target((4,), 32, 4, group_sizes=(32, 64), whole_groups=True, name="a board")
+    said = f"a board takes groups of 32 or 64, {limits}: none fits rows of {shape[1]} weights"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        target.scheme(shape)
+
+
 def test_other_schemes_pass_where_the_runtime_has_them():
     assert get("vllm").why_not(bm.Float("fp8_e4m3"), (64, 256)) is None
     assert get("transformers").why_not(bm.NF4(), (64, 256)) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bitmill import _check
@@ -224,9 +224,22 @@ to 4096 codes; with scales 2,129,920 bytes.
         if not found:
             raise ValueError(
                 f"{self.name} takes groups of {one_of(self.group_sizes)}, "
-                f"{', '.join(limits(self))}: none fits rows of {length} weights"
+                f"{', '.join(self._limits_in_the_way(length))}: none fits rows of {length} weights"
             )
         return found[nearest_size(wanted or length, found)]
+
+    def _limits_in_the_way(self, length: int) -> list[str]:
+        """The limits for which not all group sizes fit rows of a length, in words."""
+        sizes = [size for size in self.group_sizes if size is not None]
+        most = max(group_count(length, size) for size in sizes)
+        is_uneven = any(length % size for size in sizes)
+        is_much = self.max_groups is not None and most > self.max_groups
+        broken = replace(
+            self,
+            whole_groups=self.whole_groups and is_uneven,
+            max_groups=self.max_groups if is_much else None,
+        )
+        return limits(broken)
 
     def _sizes(self, length: int, wanted: int) -> dict[int, int | None]:
         """By their sizes, the groups that fit a row, as far as they matter; None is the row."""
