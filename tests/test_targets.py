@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import bitmill as bm
 from bitmill.layouts import Blobs, Integers, Nibbles, Tiles, Words
 from bitmill.targets import Target, get, names
+from bitmill.targets.options import CHECKS
 
 shapes = st.lists(st.integers(1, 4), max_size=3).flatmap(
     lambda front: st.integers(1, 400).map(lambda length: (*front, length))
@@ -349,6 +351,10 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 def test_what_makes_no_target_is_refused(options, error, says):
     with pytest.raises(error, match=re.escape(says)):
         Target(**{"supported_bits": (4,), **options})
+
+
+def test_every_option_is_checked():
+    assert CHECKS.keys() == {field.name for field in fields(Target)}
 
 
 # The named ones

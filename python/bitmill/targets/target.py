@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
@@ -12,14 +11,12 @@ from bitmill import _check
 from bitmill._dtypes import STORAGES
 from bitmill._sizes import group_count
 from bitmill.layouts import Layout
-from bitmill.layouts.base import check_multiple
 from bitmill.schemes import Affine, Float
 from bitmill.targets.choose import divisors, multiples_near, nearest_size, nearest_width
 from bitmill.targets.explain import Explanation, explain, kind_of, limits, one_of
+from bitmill.targets.options import CHECKS, KINDS, SCALE_RULES, positive
 from bitmill.targets.packing import words
 
-KINDS = ("symmetric", "asymmetric", "offset")
-SCALE_RULES = ("absmax", "full_range", "signed_max")
 Packing = Callable[[Affine, int], Layout]
 """The layout of the codes of a scheme, with rows of whole alignments."""
 
@@ -103,38 +100,14 @@ class Target:
     about: str = ""
 
     def __post_init__(self) -> None:
-        def settle(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        widths = _some(self.supported_bits, "supported_bits")
-        settle("supported_bits", tuple(sorted({_check.code_width(bits) for bits in widths})))
-        settle("alignment", check_multiple(self.alignment, "alignment"))
-        settle("target_bits", _count(self.target_bits, "target_bits"))
-        settle("group_size", _check.group_size(self.group_size))
-        for name in ("max_groups", "row_scales_from"):
-            if getattr(self, name) is not None:
-                settle(name, _count(getattr(self, name), name))
-        for name in ("whole_groups", "row_activations"):
-            settle(name, _check.flag(getattr(self, name), name))
-        sizes = tuple(map(_check.group_size, _several(self.group_sizes, "group_sizes")))
-        settle("group_sizes", sizes)
-        crooked = [size for size in sizes if size is not None and size % self.alignment]
-        if crooked:
-            raise ValueError(
-                f"group_sizes has {crooked[0]}, no multiple of alignment={self.alignment}"
-            )
-        for name, known in (("kinds", KINDS), ("scale_rules", SCALE_RULES), ("scales", STORAGES)):
-            given = _some(getattr(self, name), name)
-            settle(name, tuple(_check.choice(each, name, known) for each in given))
-        settle("ranks", tuple(_count(rank, "ranks") for rank in _several(self.ranks, "ranks")))
-        settle("formats", tuple(_text(each, "formats") for each in _some(self.formats, "formats")))
-        for name in ("others", "activation_formats"):
-            given = _several(getattr(self, name), name)
-            settle(name, tuple(_text(each, name) for each in given))
-        for name in ("name", "about", *(() if self.export is None else ("export",))):
-            _text(getattr(self, name), name)
-        if not callable(self.packing):
-            raise TypeError(f"packing={self.packing!r} cannot be called; wanted a function")
+        for name, check in CHECKS.items():
+            object.__setattr__(self, name, check(getattr(self, name), name))
+        object.__setattr__(self, "supported_bits", tuple(sorted({*self.supported_bits})))
+        for size in self.group_sizes:
+            if size is not None and size % self.alignment:
+                raise ValueError(
+                    f"group_sizes has {size}, no multiple of alignment={self.alignment}"
+                )
 
     # What it chooses
 
@@ -144,7 +117,7 @@ class Target:
         >>> Target((2, 4, 8)).width(6), Target((2, 4, 8)).width(3), Target((2, 4, 8)).width()
         (8, 4, 4)
         """
-        wanted = self.target_bits if bits is None else _count(bits, "bits")
+        wanted = self.target_bits if bits is None else positive(bits, "bits")
         return nearest_width(wanted, self.supported_bits)
 
     def scheme(self, shape: tuple[int, ...], bits: int | None = None, **options: Any) -> Affine:
@@ -344,30 +317,3 @@ class Fitting:
         if scales is not None:
             options.setdefault("scales", scales)
         return self.target.scheme(shape, self.bits, **options)
-
-
-def _several(given: Any, name: str) -> tuple[Any, ...]:
-    """`given` as a tuple."""
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"{name}={given!r} is a {type(given).__name__}; {name} takes a tuple")
-    return tuple(given)
-
-
-def _some(given: Any, name: str) -> tuple[Any, ...]:
-    """`given` as a tuple of at least one."""
-    found = _several(given, name)
-    if not found:
-        raise ValueError(f"{name} is empty; wanted at least one")
-    return found
-
-
-def _text(value: Any, name: str) -> str:
-    """`value`, if it is a string."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; {name} takes a string")
-    return value
-
-
-def _count(value: Any, name: str) -> int:
-    """`value` as an int from 1 on."""
-    return _check.integer(value, name, low=1, high=sys.maxsize)
