@@ -188,22 +188,38 @@ def test_only_file_that_is_left_gets_the_name_that_loaders_look_for(
     }
 
 
-def test_names_that_would_be_given_twice_are_an_error(q: Path, tmp_path: Path) -> None:
+def test_names_that_would_be_given_twice_are_an_error(tmp_path: Path) -> None:
     one = bm.quantize(np.ones((2, 64), np.float32), bm.Affine(4))
     bm.save({"m": one, "m.weight": one}, tmp_path / "q.safetensors")
     with pytest.raises(CheckpointError, match="two weights would be those of module 'm'"):
         bm.export_checkpoint(tmp_path / "q.safetensors", tmp_path / "dst", to="mlx")
-    places = {info.name: path for path, info in open_checkpoint(q).tensors()}
-    module = f"{LAYER}.self_attn.q_proj"
-    other = next(path for path in places.values() if path != places[f"{module}.weight_packed"])
-    held = {info.name: read_tensor(path, info) for path, info in open_checkpoint(other).tensors()}
-    write_tensors(other, {**held, f"{module}.scales": np.ones(2, np.float32)})
-    index = json.loads((q / INDEX).read_text())
-    index["weight_map"][f"{module}.scales"] = other.name
-    (q / INDEX).write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match=f"two tensors would have the name '{module}.scales'"):
-        bm.export_checkpoint(q, tmp_path / "dst", to="mlx")
+
+
+@pytest.mark.parametrize("shards", ["5GB", "100KB"])
+@pytest.mark.parametrize(("to", "part"), [("mlx", "scales"), ("gptq", "g_idx")])
+def test_kept_tensor_that_is_called_like_a_part_of_a_weight_is_an_error(
+    tmp_path: Path, shards: str, to: str, part: str
+) -> None:
+    """In the same file as the weight, or in another."""
+    name = f"{LAYER}.self_attn.q_proj.{part}"
+    src = make(tmp_path / "src", llama() | {name: np.ones(2, np.float32)})
+    scheme = bm.Affine(4, group_size=128, scales="bfloat16")
+    bm.quantize_checkpoint(src, tmp_path / "q", scheme, max_shard_size=shards)
+    with pytest.raises(CheckpointError, match=f"q: two tensors would have the name '{name}'"):
+        bm.export_checkpoint(tmp_path / "q", tmp_path / "dst", to=to)
     assert not (tmp_path / "dst").exists()
+
+
+def test_kept_tensor_does_not_take_the_place_of_codes_in_a_graph(tmp_path: Path) -> None:
+    needs("onnx")
+    plain = {"m.weight": llama()["lm_head.weight"]}
+    odd = plain | {"m.weight_codes": np.ones(8, np.float32)}
+    for name, tensors in (("plain", plain), ("odd", odd)):
+        src = make(tmp_path / name / "src", tensors)
+        bm.quantize_checkpoint(src, tmp_path / name / "q", {"m": bm.Affine(4, group_size=128)})
+        done = bm.export_checkpoint(tmp_path / name / "q", tmp_path / name / "onnx", to="onnx")
+        assert done.kept == ()
+    assert contents(tmp_path / "odd" / "onnx") == contents(tmp_path / "plain" / "onnx")
 
 
 def test_source_that_changes_meanwhile_is_an_error(q: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Gptq:
 
     @property
     def copies(self) -> bool:
-        """The files beside the weights go along."""
+        """What is not quantized goes along."""
         return True
 
     def why_not(self, scheme: Scheme, shape: tuple[int, ...], module: str) -> str | None:

@@ -118,7 +118,7 @@ def export_checkpoint(
         slots = _stage(work, files)
         for name in others.copied:
             copy_file(source.folder / name, work.stage(name))
-        copied = {name: place for name, place in loaded.kept.items() if name in slots}
+        copied = loaded.kept if exporter.copies else {}
         done, total = 0, sum(info.nbytes for _, info in _sources(loaded, copied))
         for name, nbytes in _write(loaded, exporter, copied, slots):
             done += nbytes
@@ -195,10 +195,7 @@ def _stage(work: WorkFolder, files: Files) -> Slots:
     slots: dict[str, tuple[Path, TensorInfo]] = {}
     for file, laid in files.data.items():
         create(partials[file], laid.head, laid.nbytes)
-        for name, place in laid.places.items():
-            if name in slots:
-                raise CheckpointError(f"{work.path}: two tensors would have the name {name!r}")
-            slots[name] = partials[file], place
+        slots |= {name: (partials[file], place) for name, place in laid.places.items()}
     return slots
 
 
