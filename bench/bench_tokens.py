@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Activations to codes of one byte, a scale a token, with sums of codes, beside a read of memory."""
+"""Activations to codes of one byte, a scale a token, with sums of codes, beside a memory read."""
 
 from __future__ import annotations
 

@@ -200,6 +200,49 @@ struct Bucket {
   };
 };
 
+// The different values seen so far, as bits: how often each occurred, and its weight. `size` is one more than
+// there is room for where there were too many.
+constexpr int64_t kMostDistinct = 65536;
+constexpr int kPlaceBits = 18;
+constexpr uint32_t kPlaces = uint32_t(1) << kPlaceBits;
+struct Distinct {
+  uint32_t* places; // 1 + the number of the value that lies there, or 0
+  uint32_t* values;
+  int64_t* counts;
+  double* sums;
+  uint32_t size, multiplier;
+  int32_t longest; // way from the first place of a value that is looked at
+};
+
+// A product of matrices, x w^T: rows of x, rows of w, and how long all are.
+struct Product {
+  int64_t rows, cols, depth;
+  BITMILL_SHARED int64_t fours() const { return (depth + 3) / 4; }
+};
+
+// The part of it that one call makes: at most kMostRows rows from a multiple of kMostTileRows on, and at most
+// kSpan columns from a multiple of it on.
+struct Patch {
+  int64_t row, rows, col, cols;
+};
+constexpr int64_t kMostTileRows = 8, kMostRows = 128;
+constexpr int64_t kPanel = 16, kSpan = 3 * kPanel; // rows of w
+constexpr int64_t kBlockFours = 256;               // that tiles go over before the next are read
+constexpr int64_t kMostBytesOfFour = 8;            // of x, made ready
+// What a call needs: room for its sums; then, if it packs w itself, for a block of panels.
+constexpr int64_t kSumsBytes = kMostRows * kSpan * 4, kPanelsBytes = kBlockFours * 4 * kSpan;
+
+// What makes values of the sums of products: an entry per row of x, made ready, and per row of w; bias may be
+// null.
+struct Dequantizer {
+  const float* x_scale;
+  const int32_t *x_zero_point, *x_sum;
+  const float* w_scale;
+  const uint8_t* w_zero_point;
+  const int32_t* w_sum;
+  const float* bias;
+};
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
@@ -214,6 +257,7 @@ struct Bucket {
   FAMILY(Kmeans, kmeans)                                                                           \
   FAMILY(Minifloats, minifloats)                                                                   \
   FAMILY(Tables, tables)                                                                           \
+  FAMILY(Matmul, matmul)                                                                           \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -265,6 +309,11 @@ struct MinifloatsTable {
 };
 struct TablesTable {
 #define TABLES BITMILL_MEMBER
+#include "kernels.def"
+};
+struct MatmulTable {
+#define MATMUL BITMILL_MEMBER
+#define MATMULPART BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

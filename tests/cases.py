@@ -18,6 +18,7 @@ from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
+from bitmill.layouts import Integers, Tiles
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -229,6 +230,15 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
         yield name, (x, y + y * np.float32(2**-9)), {}
 
 
+def affine_error(rng: np.random.Generator) -> Iterator[Case]:
+    """Also scales that limit many codes, and infinite ones, whose codes are 0."""
+    for i, (name, x, made, options) in enumerate(_encoded(rng)):
+        scale = made.scale if i % 2 else (made.scale * 0.3).astype(made.scale.dtype)
+        scale[:, i % 5 :: 5] = np.inf
+        keep = {k: options[k] for k in ("qmin", "qmax", "group_size")}
+        yield name, (x, scale, made.zero_point, made.offset), keep
+
+
 def weighed_error(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         y = ref.to_float32(x)
@@ -362,6 +372,21 @@ def value_counts(rng: np.random.Generator) -> Iterator[Case]:
     yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
 
 
+def distinct_values(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype == np.float32:
+            yield name, (x, _importance(rng, x, i // 4)), {}
+    every = rng.permutation(1 << 16).astype(np.float32).reshape(4, -1)
+    for zeros in ([0.0, -0.0, 0.0, -0.0], [0.0, 0.5, 1, 2], [np.nan, 1, np.inf, -np.inf]):
+        x = np.concatenate([every, np.float32(zeros).reshape(4, 1)], axis=1)
+        yield f"65536 values and {zeros}", (x,), {}
+    # Multiples of the inverse of what the kernel multiplies bits by: all would lie in one place.
+    step = pow(0x9E3779B1, -1, 1 << 32)
+    mixed = np.arange(1 << 14, dtype=np.uint64) * np.uint64(step) & np.uint64(0xFFFFFFFF)
+    alike = (mixed ^ mixed >> np.uint64(15) ^ mixed >> np.uint64(30)).astype(np.uint32)
+    yield "values of one place", (alike.view(np.float32).reshape(4, -1),), {}
+
+
 def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         if x.dtype == np.float32:
@@ -383,6 +408,57 @@ def assign_codes(rng: np.random.Generator) -> Iterator[Case]:
         bits = int(rng.integers(count.bit_length() or 1, 9)) if count < 256 and i % 2 else None
         options = {"rows_per_table": per_table, "bits": bits}
         yield f"{name} {count} thresholds {options}", (x, thresholds), options
+
+
+EXTREMES = np.int8([-128, 127, -127, 0, 1, -1])
+
+
+def _bytes(rng: np.random.Generator, i: int, shape: tuple[int, int], of: Any) -> Array:
+    """Codes of all values, or of the extreme ones alone, or one of these everywhere."""
+    if i % 3 == 0:
+        return rng.integers(0, 256, shape, np.uint8).view(of)
+    picked = rng.choice(EXTREMES, shape if i % 3 == 1 else (1, 1))
+    return np.broadcast_to(picked, shape).copy().view(np.uint8).view(of)
+
+
+def _products(rng: np.random.Generator) -> Iterator[tuple[int, int, int, int]]:
+    """A number, rows of x, rows of w, and how long both are: all tails of each."""
+    for i, length in enumerate(2 * LENGTHS):
+        most = 1 if length > 2100 else 3
+        rows = int(rng.choice([0, 1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31]))
+        columns = int(rng.choice([0, 1, 2, 15, 16, 17, 33, 47, 48, 49, 64, 97, 100]))
+        yield i, min(rows, 13 * most), min(columns, 33 * most), length
+    yield -1, 259, 5, 9
+
+
+def matmul_int8(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        x, w = (
+            _bytes(rng, i, (rows, length), np.int8),
+            _bytes(rng, i + 1, (columns, length), np.int8),
+        )
+        yield f"{i} {rows}x{columns}x{length}", (x, w), {}
+
+
+def _scales(rng: np.random.Generator, rows: int) -> Array:
+    return (rng.standard_normal((rows, 1)) * 10.0 ** rng.integers(-30, 5)).astype(np.float32)
+
+
+def matmul_w8a8(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        of = np.dtype([np.int8, np.uint8][i % 2])
+        x, codes = (
+            _bytes(rng, i, (rows, length), of),
+            _bytes(rng, i // 2, (columns, length), np.uint8),
+        )
+        x_zero = None if i % 3 == 0 else _bytes(rng, i + 1, (rows, 1), of)
+        w_zero = _bytes(rng, i, (columns, 1), np.uint8)
+        w_sum = (codes.astype(np.int32) - w_zero).sum(axis=1, keepdims=True, dtype=np.int32)
+        bias = None if i % 4 == 0 else _scales(rng, columns)[:, 0]
+        tiles = Tiles(16, inner=Integers("uint8")).pack(codes)
+        weights = tiles, _scales(rng, columns), w_zero, w_sum, bias
+        options = {"dtype_name": STORAGES[i % 3]}
+        yield f"{i} {rows}x{columns}x{length}", (x, _scales(rng, rows), x_zero, *weights), options
 
 
 def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:

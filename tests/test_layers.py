@@ -15,7 +15,7 @@ import bitmill
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
     {"_dtypes", "_lookup", "_minifloats", "_results", "_core"},
-    {"_check", "_sizes"},
+    {"_check", "_floats", "_sizes"},
     {"_arguments"},
     {"_threads"},
     {"kernels", "reference"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"schemes"},
     {"qtensor"},
     {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
-    {"quantize", "metrics", "qparams"},
+    {"integer", "quantize", "metrics", "qparams"},
     {"bias_correction"},
     {"observers"},
     {"calibrate"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
-    {"export", "plot"},
+    {"export", "plot", "reports"},
     {"cli"},
     {"__main__"},
 ]

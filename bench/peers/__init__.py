@@ -7,8 +7,9 @@ returns a `Rival`. All have one thread, and their better setting where there are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import cycle
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ REMEDY = {
     "onnxruntime": BENCH,
     "torch": BENCH_TORCH,
     "torch_compile": BENCH_TORCH,
+    "torch_int8": BENCH_TORCH,
     "torch_observer": BENCH_TORCH,
     "torchao": BENCH_TORCH,
     "bitsandbytes": BENCH_TORCH,
@@ -43,3 +45,9 @@ def load(name: str) -> ModuleType:
         return import_module(f"peers.{name}")
     except ImportError as error:
         pytest.skip(f"no {name} ({error}): {REMEDY.get(name, BENCH)}")
+
+
+def in_turn(calls: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
+    """A call that makes them one after another: caches keep no copy of weights."""
+    turns = cycle(calls)
+    return lambda: next(turns)()

@@ -6,17 +6,19 @@ from __future__ import annotations
 import ml_dtypes  # noqa: F401  (onnx.helper names its types)
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi._pybind_state import quantize_matmul_bnb4
 
-from agree import same_bits
-from peers import Rival
+from agree import same_bits, sqnr_db
+from peers import Rival, in_turn
 
+MICROSOFT = "com.microsoft"
 TYPES = {"float32": TensorProto.FLOAT, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
 
 
-def operator(name, inputs, outputs, **attributes):
-    """A call of one operator on named arrays."""
+def operator(name, inputs, outputs, constants=None, domain="", **attributes):
+    """A call of one operator on named arrays; constants are prepared when the model is loaded."""
+    held = constants or {}
     values = [
         [
             helper.make_tensor_value_info(key, TYPES[array.dtype.name], array.shape)
@@ -24,10 +26,11 @@ def operator(name, inputs, outputs, **attributes):
         ]
         for arrays in (inputs, outputs)
     ]
-    node = helper.make_node(name, list(inputs), list(outputs), **attributes)
+    node = helper.make_node(name, [*inputs, *held], list(outputs), domain=domain, **attributes)
+    tensors = [numpy_helper.from_array(array, key) for key, array in held.items()]
     model = helper.make_model(
-        helper.make_graph([node], name, *values),
-        opset_imports=[helper.make_opsetid("", 21)],
+        helper.make_graph([node], name, *values, initializer=tensors),
+        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)],
         ir_version=10,
     )
     options = onnxruntime.SessionOptions()
@@ -79,3 +82,33 @@ def nf4_quantize(x, ours):
         assert (swapped != ours.codes.view(np.uint8)).mean() < 1e-4
 
     return Rival(run, check)
+
+
+def dynamic_int8(x, weights, ours):
+    """DynamicQuantizeMatMul: activations per tensor to uint8, weights by row."""
+    out = np.empty_like(ours)
+
+    def prepared(q):
+        codes, scale = np.ascontiguousarray(q.codes.T), q.scale.reshape(-1)
+        constants = {"w": codes, "scale": scale, "zero_point": np.zeros(len(scale), np.int8)}
+        return operator("DynamicQuantizeMatMul", {"x": x}, {"y": out}, constants, MICROSOFT)
+
+    return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))
+
+
+def nbits_int8(x, weights, ours):
+    """MatMulNBits of 8 bits and level 4: activations to int8 by blocks of 128, as weights are."""
+    out = np.empty_like(ours)
+
+    def prepared(q):
+        rows, length = q.shape
+        blobs = (q.codes.view(np.uint8) ^ np.uint8(128)).reshape(rows, length // 128, 128)
+        constants = {"w": blobs, "scale": np.repeat(q.scale.reshape(-1), length // 128)}
+        sizes = {"K": length, "N": rows, "bits": 8, "block_size": 128, "accuracy_level": 4}
+        return operator("MatMulNBits", {"x": x}, {"y": out}, constants, MICROSOFT, **sizes)
+
+    return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))
+
+
+def _close(out, ours):
+    assert sqnr_db(ours, out) > 30

@@ -101,10 +101,13 @@
 #define BITMILL_SELDOM __attribute__((noinline, cold))
 #define BITMILL_APART __attribute__((noinline))
 #define BITMILL_NOT_UNROLLED _Pragma("GCC unroll 1")
+// Before the compiler decides what stays in registers: arrays of vectors that it unrolls later do not.
+#define BITMILL_UNROLLED _Pragma("GCC unroll 16")
 #else
 #define BITMILL_SELDOM
 #define BITMILL_APART
 #define BITMILL_NOT_UNROLLED
+#define BITMILL_UNROLLED
 #endif
 
 #include "halves.hpp"

@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, kernels, layouts, observers, reference, targets
+from bitmill import clip, integer, kernels, layouts, observers, reference, targets
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
@@ -44,6 +44,7 @@ if _CHECKING:
         sensitivity,
     )
     from bitmill.export import export_checkpoint
+    from bitmill.reports import FullReport, report
 
 __version__ = "0.1.0"
 
@@ -57,6 +58,7 @@ __all__ = [
     "CheckpointError",
     "Codebook",
     "Float",
+    "FullReport",
     "KMeans",
     "LearnedTable",
     "Metrics",
@@ -76,6 +78,7 @@ __all__ = [
     "fake_quantize",
     "frontier",
     "get_num_threads",
+    "integer",
     "isa",
     "isas",
     "kernels",
@@ -94,6 +97,7 @@ __all__ = [
     "quantize",
     "quantize_checkpoint",
     "reference",
+    "report",
     "save",
     "sensitivity",
     "set_num_threads",
@@ -104,6 +108,7 @@ __all__ = [
 
 _LATER = {
     "CheckpointError": "checkpoint",
+    "FullReport": "reports",
     "Sensitivity": "checkpoint",
     "export_checkpoint": "export",
     "load": "checkpoint",
@@ -112,6 +117,7 @@ _LATER = {
     "plan_checkpoint": "checkpoint",
     "plot": "plot",
     "quantize_checkpoint": "checkpoint",
+    "report": "reports",
     "save": "checkpoint",
     "sensitivity": "checkpoint",
 }

@@ -16,7 +16,13 @@ from bitmill import _check
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
 from bitmill._minifloats import MINIFLOATS
 from bitmill._results import Params
-from bitmill._sizes import code_dtype, group_count, word_count, zero_point_dtype
+from bitmill._sizes import (
+    code_dtype,
+    dot_tiles_shape,
+    group_count,
+    word_count,
+    zero_point_dtype,
+)
 
 MAX_BINS = 32767
 """Of a histogram; and its least and greatest exponent, and index of a bin."""
@@ -24,6 +30,9 @@ EXPONENTS, INDEXES = (-149, 128), (-(1 << 24), 1 << 24)
 
 MAX_CLUSTERS = 4096
 """Of `kmeans_edges`."""
+
+MOST_INT8, MOST_W8A8 = 131_071, 65_793
+"""Longest rows whose sums of products, of two int8, and of an int8 and a uint8, stay below 2^31."""
 
 RULES = ("absmax", "full_range", "signed_max", "asymmetric", "offset")
 """How a range becomes a scale, in the order of `csrc/table.hpp`."""
@@ -161,11 +170,18 @@ def affine_encode(
     out: Any,
 ) -> tuple[Array, Params, int | None, Array]:
     """x, scale with zero_point and offset, group size, out."""
+    x, given, size = affine_error(x, params, qmin, qmax, group_size)
+    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+
+
+def affine_error(
+    x: Any, params: tuple[Any, Any, Any], qmin: Any, qmax: Any, group_size: Any
+) -> tuple[Array, Params, int | None]:
+    """x, scale with zero_point and offset, group size."""
     x, size = ranges(x, group_size)
     _code_range(qmin, qmax)
     shape = (x.shape[0], group_count(x.shape[1], size))
-    given = _params(params, shape, zero_point_dtype(qmax))
-    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+    return x, _params(params, shape, zero_point_dtype(qmax)), size
 
 
 def affine_decode(
@@ -416,6 +432,15 @@ def order_statistics(x: Any, rank: Any, magnitude: Any) -> tuple[Array, int, boo
     return x, rank, _check.flag(magnitude, "magnitude")
 
 
+def pinned_values(k: int) -> int:
+    """How many values may have k clusters of which one is that of 0: they take memory for each.
+
+    >>> pinned_values(16), pinned_values(4096)
+    (65535, 16384)
+    """
+    return min(65535, (1 << 26) // k)
+
+
 def kmeans_edges(
     values: Any, weights: Any, k: Any, pin_zero: Any
 ) -> tuple[Array, Array | None, int, bool]:
@@ -433,14 +458,20 @@ def kmeans_edges(
             raise ValueError("weights are not all from 0 to 2^64: divide them by their maximum")
     k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
     pin_zero, length = _check.flag(pin_zero, "pin_zero"), values.shape[1]
-    if pin_zero and (length > 65535 or k * length > 1 << 26):
-        raise ValueError(f"pin_zero with k={k} takes at most {min(65535, (1 << 26) // k)} values")
+    if pin_zero and length > pinned_values(k):
+        raise ValueError(f"pin_zero with k={k} takes at most {pinned_values(k)} values")
     return values, weights, k, pin_zero
 
 
 def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
     """x, weights [R or 1, C]."""
     x = _check.matrix(x, "x", ("float16", "bfloat16"))
+    return x, _importance(weights, x, "weights")
+
+
+def distinct_values(x: Any, weights: Any) -> tuple[Array, Array | None]:
+    """x, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float32",))
     return x, _importance(weights, x, "weights")
 
 
@@ -504,6 +535,54 @@ def _rule(rule: Any, qmin: Any, qmax: Any) -> None:
         raise ValueError(
             f"rule={rule!r} does not go with codes {qmin}..{qmax}: 'asymmetric' and 'offset' take "
             "codes from 0, the others codes around 0"
+        )
+
+
+def matmul_int8(x: Any, w: Any, out: Any) -> tuple[Array, Array, Array]:
+    """x, w, out."""
+    x, w = _check.matrix(x, "x", ("int8",)), _check.matrix(w, "w", ("int8",))
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(f"x and w have shapes {x.shape} and {w.shape}; wanted rows of one length")
+    _summable(x, MOST_INT8)
+    return x, w, _check.output(out, (len(x), len(w)), np.dtype(np.int32), x, w)
+
+
+def matmul_w8a8(
+    x: Any,
+    x_scale: Any,
+    x_zero_point: Any,
+    w: Any,
+    w_scale: Any,
+    w_zero_point: Any,
+    w_sum: Any,
+    bias: Any,
+    dtype_name: Any,
+    out: Any,
+) -> Array:
+    """out."""
+    _check.matrix(x, "x", ("int8", "uint8"))
+    _summable(x, MOST_W8A8)
+    _check.choice(dtype_name, "dtype_name", STORAGES)
+    tokens, rows = (len(x), 1), (len(_check.matrix(w_scale, "w_scale", ("float32",))), 1)
+    _check.shaped(x_scale, "x_scale", tokens, ("float32",))
+    if x_zero_point is not None:
+        _check.shaped(x_zero_point, "x_zero_point", tokens, (name_of(x.dtype),))
+    _check.shaped(w, "w", dot_tiles_shape(rows[0], x.shape[1]), ("uint8",))
+    _check.shaped(w_scale, "w_scale", rows, ("float32",))
+    _check.shaped(w_zero_point, "w_zero_point", rows, ("uint8",))
+    _check.shaped(w_sum, "w_sum", rows, ("int32",))
+    if bias is not None:
+        _check.shaped(bias, "bias", rows[:1], ("float32",))
+    inputs = x, x_scale, x_zero_point, w, w_scale, w_zero_point, w_sum, bias
+    return _check.output(out, (len(x), rows[0]), dtype(dtype_name), *inputs)
+
+
+def _summable(x: Array, most: int) -> None:
+    """Raise if sums over the rows of x may not fit 32 bits."""
+    if x.shape[1] > most:
+        raise ValueError(
+            f"x has rows of {x.shape[1]:,}; beyond {most:,} a sum of products may not fit int32: "
+            "multiply parts of the rows, and add"
         )
 
 

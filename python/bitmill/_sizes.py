@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""How many groups and words a row takes, and which integers hold codes and zero-points."""
+"""How many groups, words and values there are, and which integers hold codes and zero-points."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+MOST_DISTINCT = 1 << 16
+"""So many different float32 values are told apart, counted and clustered one by one."""
 
 
 def group_count(length: int, size: int | None) -> int:
@@ -50,3 +53,12 @@ def divides_clusters(points: int, k: int) -> bool:
     (True, False)
     """
     return k <= 4 and points <= 65535
+
+
+def dot_tiles_shape(rows: int, length: int) -> tuple[int, int, int, int]:
+    """Shape of codes laid out for integer dot products: panels of 16 rows, fours of columns.
+
+    >>> dot_tiles_shape(40, 9)
+    (3, 3, 16, 4)
+    """
+    return -(-rows // 16), -(-length // 4), 16, 4

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// Bindings of the integer matrix products.
+#include "buffers.hpp"
+#include <algorithm>
+
+namespace bitmill::bind {
+namespace {
+
+int64_t steps(int64_t count, int64_t step) { return (count + step - 1) / step; }
+
+// One call: x made ready once, then patches of the product, which threads share.
+class MatmulCall {
+ public:
+  MatmulCall(int64_t rows, int64_t cols, int64_t depth, int threads)
+      : whole_{rows, cols, depth}, threads_(threads) {
+    require(rows >= 0 && cols >= 0 && depth >= 0, "bitmill._core: a matrix has a negative size");
+  }
+
+  // Makes x [rows, depth] ready; `flips` says that it is uint8.
+  void take(const char* x, bool flips) {
+    const auto kernel = kernels().matmul->pack_rows[0];
+    packed_ = buffers_.get<char>(whole_.rows * whole_.fours() * kMostBytesOfFour + 1);
+    sums_ = buffers_.get<int32_t>(whole_.rows + 1);
+    buffers_.check();
+    const int64_t tiles = steps(whole_.rows, kMostTileRows);
+    run(tiles, whole_.rows * whole_.depth, threads_, [&](int64_t i) {
+      const int64_t row = i * kMostTileRows;
+      kernel(x, whole_, row, std::min(kMostTileRows, whole_.rows - row), flips, packed_.get(),
+             sums_.get());
+    });
+  }
+  const void* packed() const { return packed_.get(); }
+  const int32_t* sums() const { return sums_.get(); }
+
+  // make(whole, patch, memory) for all patches; those of the same rows of x, which threads then have in their
+  // common cache, are neighbours.
+  template <class Make> void each(int64_t memory_bytes, const Make& make) {
+    constexpr int64_t kLine = 64, kFast = 8; // rows of x that take as long as to read those of w
+    const int64_t spans = steps(whole_.cols, kSpan);
+    const int64_t work = whole_.cols * whole_.depth * (1 + whole_.rows / kFast);
+    run(steps(whole_.rows, kMostRows) * spans, work, threads_, [&](int64_t i) {
+      const auto memory = buffers_.get<char>(memory_bytes + kLine);
+      if (!memory) return;
+      const int64_t row = i / spans * kMostRows, col = i % spans * kSpan;
+      const Patch patch{row, std::min(kMostRows, whole_.rows - row), col,
+                        std::min(kSpan, whole_.cols - col)};
+      make(whole_, patch, memory.get() + (kLine - (uintptr_t)memory.get() % kLine));
+    });
+    buffers_.check();
+  }
+
+ private:
+  Product whole_;
+  int threads_;
+  Buffers buffers_;
+  std::unique_ptr<char[]> packed_;
+  std::unique_ptr<int32_t[]> sums_;
+};
+
+// x is int8 [rows, depth], w int8 [cols, depth], out int32 [rows, cols].
+void matmul_int8(const py::array& x, const py::array& w, int64_t rows, int64_t cols, int64_t depth,
+                 py::array& out, int threads) {
+  const char *from = input(x, rows * depth, 1), *weights = input(w, cols * depth, 1);
+  int32_t* to = (int32_t*)output(out, rows * cols, 4);
+  MatmulCall call(rows, cols, depth, threads);
+  call.take(from, false);
+  const auto kernel = kernels().matmul->matmul_int8[0];
+  call.each(kSumsBytes + kPanelsBytes, [&](const Product& whole, const Patch& patch, void* memory) {
+    kernel(call.packed(), weights, whole, patch, call.sums(), memory, to);
+  });
+}
+
+// x is int8, or uint8 if `flips`, [rows, depth]; x_params are its scales, float, and zero-points as int8 codes
+// have them, int32; w is uint8 in panels; w_params are scales, float, zero-points, uint8, and sums, int32.
+void matmul_w8a8(const py::array& x, bool flips, const py::tuple& x_params, const py::array& w,
+                 const py::tuple& w_params, const py::object& bias, int64_t rows, int64_t cols,
+                 int64_t depth, py::array& out, int type, int threads) {
+  const Float t = float_type(type);
+  require(t != kF64, "bitmill._core: no such output");
+  const char* from = input(x, rows * depth, 1);
+  const char* weights = input(w, steps(cols, kPanel) * kPanel * steps(depth, 4) * 4, 1);
+  const auto param = [](const py::tuple& params, size_t i, int64_t count, int64_t size) {
+    return optional(params[i], count, size, false);
+  };
+  char* to = output(out, rows * cols, item_size(t));
+  MatmulCall call(rows, cols, depth, threads);
+  const Dequantizer d{(const float*)param(x_params, 0, rows, 4),
+                      (const int32_t*)param(x_params, 1, rows, 4),
+                      nullptr,
+                      (const float*)param(w_params, 0, cols, 4),
+                      (const uint8_t*)param(w_params, 1, cols, 1),
+                      (const int32_t*)param(w_params, 2, cols, 4),
+                      (const float*)optional(bias, cols, 4, false)};
+  call.take(from, flips);
+  const auto kernel = kernels().matmul->matmul_w8a8[t];
+  call.each(kSumsBytes, [&](const Product& whole, const Patch& patch, void* memory) {
+    Dequantizer given = d;
+    given.x_sum = call.sums();
+    kernel(call.packed(), weights, whole, patch, given, memory, to);
+  });
+}
+
+} // namespace
+
+void add_matmul(py::module_& m) {
+  using py::arg;
+  m.def("matmul_int8", &matmul_int8, arg("x").noconvert(), arg("w").noconvert(), arg("rows"),
+        arg("cols"), arg("depth"), arg("out").noconvert(), arg("threads"));
+  m.def("matmul_w8a8", &matmul_w8a8, arg("x").noconvert(), arg("flips"), arg("x_params"),
+        arg("w").noconvert(), arg("w_params"), arg("bias").none(true), arg("rows"), arg("cols"),
+        arg("depth"), arg("out").noconvert(), arg("type"), arg("threads"));
+}
+
+} // namespace bitmill::bind

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// The tile of integer matrix products: what multiplies bytes of a few rows of x with bytes of many rows of w.
+// This page is the contract; tile_scalar.hpp is its definition, and tests/test_matmul.py holds every ISA to it.
+//
+//   kTileRows, kTileVectors      rows of x, a power of two, and vectors of 16 rows of w whose sums are in
+//                                registers together
+//   PackedFour                   four neighbours of a row of x, int8, as they lie in memory for splat_four
+//   packed_four(x)               the PackedFour of the 4 bytes of a uint32, the lowest first
+//   Four, splat_four(p)          one PackedFour for all lanes
+//   Weights, weights_of(v)       four neighbours of each of 16 rows of w: the uint8 of a u8x64, prepared once
+//                                for all rows of x
+//   add_dot4(sum, w, x)          i32x16, lane i: sum + w[i][0] * x[0] + ... + w[i][3] * x[3]. Nothing
+//                                saturates; sums wrap around at 32 bits
+#pragma once
+#include "simd.hpp"
+
+#if defined(BITMILL_ISA_SCALAR)
+#include "tile_scalar.hpp"
+#elif defined(BITMILL_ISA_AVX2)
+#include "tile_avx2.hpp"
+#elif defined(BITMILL_ISA_AVX512)
+#include "tile_avx512.hpp"
+#endif

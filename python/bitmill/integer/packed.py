@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Quantized weights, laid out once for integer matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitmill._arguments import MOST_W8A8
+from bitmill._dtypes import Array
+from bitmill.layouts import Integers, Tiles
+from bitmill.qtensor import QTensor
+from bitmill.schemes import Affine
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepacked:
+    """Weights [N, K] as the kernels for integer products read them: see `bitmill.integer.prepack`.
+
+    `layout` names what `arrays` are, and the kernel that takes them. For "w8a8", of
+    `bitmill.kernels.matmul_w8a8`, these are its `w`, `w_scale`, `w_zero_point` and `w_sum`, in this
+    order.
+    """
+
+    layout: str
+    shape: tuple[int, int]
+    arrays: dict[str, Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, with the padding of the last panel."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def __repr__(self) -> str:
+        return f"Prepacked({self.layout}, shape={self.shape}, {self.nbytes:,} bytes)"
+
+
+def prepack(q: QTensor) -> Prepacked:
+    """Weights [N, K], quantized to 8 bits with one scale a row or one in all, for `matmul`.
+
+    Codes become unsigned, u = q + 128 where they are int8, and lie in panels of 16 rows, four
+    columns of each row side by side: [ceil(N / 16), ceil(K / 4), 16, 4]. What a product needs of
+    each row comes with them: scale, zero-point (128 where codes are int8) and Σ(u − zero-point).
+    It is the same for every instruction set.
+
+    Raises TypeError unless `q` is a QTensor, ValueError for another scheme, for groups, a real
+    offset, other than two dimensions, or K above 65,793, where sums may not fit 32 bits.
+
+    >>> import bitmill as bm, numpy as np
+    >>> q = bm.quantize(np.linspace(-1, 1, 192, dtype=np.float32).reshape(32, 6), bm.Affine(8))
+    >>> bm.integer.prepack(q)
+    Prepacked(w8a8, shape=(32, 6), 544 bytes)
+    """
+    codes, scale, zeros = bytes_of(q, "q")
+    if codes.ndim != 2:
+        raise ValueError(f"q has the shape {q.shape}; wanted 2 dimensions: rows of weights")
+    rows, length = codes.shape
+    if length > MOST_W8A8:
+        raise ValueError(
+            f"q has rows of {length:,}; beyond {MOST_W8A8:,} a sum of products may not fit 32 bits"
+        )
+    sums = codes.sum(axis=1, keepdims=True, dtype=np.int32)
+    if zeros is None:  # q is u - 128
+        zero_point = np.full((rows, 1), 128, np.uint8)
+    else:
+        zero_point, sums = zeros, sums - length * zeros.astype(np.int32)
+    tiles = Tiles(16, inner=Integers(codes.dtype.name, biased=zeros is None))
+    arrays = {"codes": tiles.pack(codes), "scale": scale, "zero_point": zero_point, "sum": sums}
+    return Prepacked("w8a8", (rows, length), arrays)
+
+
+def bytes_of(q: Any, name: str) -> tuple[Array, Array, Array | None]:
+    """Codes of a QTensor, and of each of its rows the scale, float32, and perhaps the zero-point.
+
+    Codes are int8 or uint8, in the shape of the tensor; zero-points uint8; these are [rows, 1].
+    """
+    if not isinstance(q, QTensor):
+        raise TypeError(f"{name} is a {type(q).__name__}; wanted a QTensor: bm.quantize({name}, …)")
+    if not isinstance(q.scheme, Affine) or q.scheme.bits != 8 or q.offset is not None:
+        raise ValueError(f"{name} has the scheme {q.scheme!r}; wanted bm.Affine(8) without offset")
+    assert q.scale is not None  # Affine has one
+    if q.scale.shape[-1] != 1:
+        raise ValueError(
+            f"{name} has scales of the shape {q.scale.shape}; wanted one a row, or one in all"
+        )
+    zeros = None if q.zero_point is None else _by_row(q.zero_point, q.shape)
+    return q.codes, _by_row(q.scale.astype(np.float32), q.shape), zeros
+
+
+def _by_row(params: Array, shape: tuple[int, ...]) -> Array:
+    """Parameters of a tensor of this shape as a column, an entry per row."""
+    spread = np.broadcast_to(params, (*shape[:-1], 1))
+    return np.ascontiguousarray(spread.reshape(-1, 1))
