@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""int32 sums to codes of one byte, a factor a column, beside a stream of the same bytes and NumPy."""
+"""int32 sums to codes, a factor a column, beside NumPy and a stream of as many bytes."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def bench_requantize(race, sums, isa, rounding):
         size=acc.size,
         nbytes=acc.nbytes + out.nbytes,
         ceiling=one_pass(acc, out.nbytes),
-        numpy=lambda: reference.requantize(acc, *factor, 3, **options, out=out),
+        rivals={"numpy": lambda: reference.requantize(acc, *factor, 3, **options, out=out)},
     )

@@ -32,17 +32,22 @@ class Rescaler {
       round_ = times_2_31(left_each(splat(1), right_));
     }
   }
-  template <class Lanes> BITMILL_INLINE i32x16 operator()(const int32_t* p, Lanes lanes) const {
-    i32x16 x = load_i32(p, lanes);
+  BITMILL_INLINE i32x16 operator()(const int32_t* p, Whole) const { return rescaled(load_i32(p)); }
+  // Compiled once: few vectors are partial.
+  BITMILL_APART i32x16 operator()(const int32_t* p, int64_t lanes) const {
+    return rescaled(load_i32(p, lanes));
+  }
+  const i32x16 shift; // what encode_columns_by adds
+
+ private:
+  BITMILL_INLINE i32x16 rescaled(i32x16 x) const {
     if (lifts_) x = left_each(min(max(x, least_), most_), left_);
     if (!twice_) return right_each(mul_high(x, multiplier_, round_), right_);
     const i32x16 product = mul_q31(x, multiplier_);
     const i32x16 sided = add(product, and_(sign_mask(product), away_));
     return right_each(add(right_each(sided, right_), one_), one_);
   }
-  const i32x16 shift; // what encode_columns_by adds
 
- private:
   i32x16 multiplier_, most_, least_, left_, right_, away_, one_;
   i64x16 round_;
   bool twice_, lifts_;
