@@ -84,8 +84,9 @@ void hadamard(const float* x, int64_t rows, Rotation r, float* out) {
   for (int64_t row = 0; row < rows; ++row, x += r.length, out += r.length) {
     rotate_lanes(x, r, span, out);
     int64_t h = 16;
-    for (; 4 * h <= span; h *= 4) rotate_fours(out, r.length, h);
-    if (2 * h <= span) rotate_pairs(out, r.length, h);
+    if constexpr (kRegisters) // else they are only more code
+      for (; 4 * h <= span; h *= 4) rotate_fours(out, r.length, h);
+    for (; 2 * h <= span; h *= 2) rotate_pairs(out, r.length, h);
     if (r.order > 1) rotate_pieces(out, r, span);
   }
 }
