@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What moving difficulty is worth in MiniLM with int8 weights and activations, as tables.
 
-    python bench/transforms.py                 # half a minute
+    python bench/transforms.py
+    python bench/transforms.py --layers attention.self --without none --bits 4
 
 all-MiniLM-L6-v2 runs in NumPy; scales of smoothing and columns of outliers come from the inputs of
 its linear layers on some sentences, and all is measured on others: dB is the signal-to-noise ratio

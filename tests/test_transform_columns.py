@@ -45,6 +45,12 @@ def test_outliers_cost_less_once_their_columns_are_kept(rng):
     assert linear.nbytes < 0.35 * w.nbytes
 
 
+def test_no_rows_give_no_rows():
+    x = np.zeros((0, 3), np.float32)
+    assert t.split_columns(x).rest.tolist() == [0, 1, 2]
+    assert t.SplitLinear(np.ones((2, 3), np.float32), outliers=[1])(x).shape == (0, 2)
+
+
 def test_what_is_refused():
     w, x = np.ones((2, 3), np.float32), np.ones((1, 4), np.float32)
     with pytest.raises(TypeError, match="outliers takes a 1-D array of integers"):

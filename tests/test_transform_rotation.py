@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+import float_modes
 from bitmill._dtypes import FLOATS, dtype
 from conftest import needs, same_bits
 from test_transform_smoothing import output_db
@@ -60,6 +61,21 @@ def test_strides_and_vectors_give_the_same(rng):
     x = rng.standard_normal((96, 5), np.float32)
     same_bits(rotation.rotate(x[::2].T), rotation.rotate(np.ascontiguousarray(x[::2].T)))
     same_bits(rotation.rotate(x[:48, 0]), rotation.rotate(x[:48, :1].T.copy())[0])
+
+
+if float_modes.HERE:
+
+    @pytest.mark.parametrize("mode", float_modes.MODES)
+    def test_the_modes_of_the_host_change_no_bit(isa, rng, mode):
+        x = rng.standard_normal((5, 384), np.float32)
+        wanted = t.Hadamard(384).rotate(x)
+        with float_modes.mode(float_modes.MODES[mode]):
+            got = t.Hadamard(384).rotate(x)
+        same_bits(got, wanted)
+
+
+def test_no_rows_give_no_rows():
+    assert t.Hadamard(12).rotate(np.zeros((2, 0, 12), np.float32)).shape == (2, 0, 12)
 
 
 def test_what_is_refused():

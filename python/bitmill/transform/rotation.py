@@ -10,6 +10,7 @@ import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
+from bitmill._floats import default_floats
 from bitmill._hadamard import order_of
 from bitmill.grid import rows_of
 
@@ -59,6 +60,7 @@ class Hadamard:
         made *= self.sign
         return made
 
+    @default_floats()
     def _product(self, given: Any, name: str, sign: Array | None, threads: int | None) -> Array:
         values = _check.array(given, name)
         if values.shape[-1] != self.n:
