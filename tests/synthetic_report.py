@@ -27,7 +27,9 @@ def full_report(names: Iterable[str], **changes: object) -> FullReport:
         label: Measure(100_000 * (i + 2), 10.0 ** (3 - i), 6.0 * i)
         for i, label in enumerate(LABELS)
     }
-    details = Details(histogram(x, q), scale_range(q), where, 4.5, alternatives, {}, "W4")
+    details = Details(
+        histogram(x, q.dequantize(), q), scale_range(q), where, 4.5, alternatives, {}, "W4"
+    )
     tensors = tuple(
         TensorReport(
             name, q.shape, LayerScheme(SCHEME), "Linear", 4 * q.size, 400_000,
@@ -37,7 +39,7 @@ def full_report(names: Iterable[str], **changes: object) -> FullReport:
     )  # fmt: skip
     kept = TensorReport("norm.weight", (64,), None, "1-D", 256, 256)
     size = len(tensors)
-    found = FullReport(
+    made = FullReport(
         report=Report((*tensors, kept), size << 21, size * 400_256, ("a note",), ("x.bin",)),
         details={tensor.name: details for tensor in tensors},
         made_by=bm.__version__,
@@ -53,4 +55,4 @@ def full_report(names: Iterable[str], **changes: object) -> FullReport:
             False,
         ),
     )
-    return replace(found, **changes)
+    return replace(made, **changes)

@@ -105,6 +105,13 @@ def test_what_the_pads_hold_is_not_read(layout, shape, data):
     assert (layout.unpack(layout.pack(padded), shape) == codes).all()
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2, 8), (2, 3, 8), (3, 2, 1)])
+def test_rows_of_one_run_are_put_in_order(shape):
+    layout = bm.layouts.Interleaved(tuple(range(8)), bm.layouts.Nibbles(4, signed=False))
+    codes = codes_for(layout, shape)
+    assert (layout.unpack(layout.pack(codes), shape) == codes).all()
+
+
 @given(any_layout(), shapes)
 def test_out_is_filled_and_strides_do_not_matter(layout, shape):
     codes = codes_for(layout, shape)

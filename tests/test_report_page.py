@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +288,61 @@ def test_page_without_quantized_tensors_is_no_error(visit: Any) -> None:
     page = visit(full_report([], curve=None))
     assert page.get_by_text("No tensor was quantized.").is_visible()
     assert names(page) == ["norm.weight"]
+
+
+def test_page_without_scripts_is_the_report_in_short(visit: Any) -> None:
+    page = visit(full_report([*HOSTILE, *llama_names(200)]), java_script_enabled=False)
+    assert page.locator("noscript tr").count() == 101
+    assert page.locator("noscript tr td").first.inner_text() == HOSTILE[0]
+    made = page.locator("noscript p").last
+    assert made.inner_text() == "Made by: bitmill quantize SRC DST --budget 4.25bpw"
+    assert made.is_visible()
+    assert page.locator(".drawn:visible").count() == 0
+
+
+def test_paper_is_white_and_has_no_controls(small: bm.FullReport, visit: Any) -> None:
+    page = visit(small, color_scheme="dark")
+    for _ in range(2):  # also if dark was asked for
+        page.get_by_role("button", name="Theme").click()
+    page.emulate_media(media="print")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(251, 251, 249)"
+    for control in ("#theme", "#filter", "#which", "#more", ".steps"):
+        assert page.locator(control).is_hidden()
+
+
+def test_focus_stays_where_tensors_are_chosen(small: bm.FullReport, visit: Any) -> None:
+    def focus(page: Any) -> str:
+        return str(page.evaluate("document.activeElement.textContent"))
+
+    page = visit(small)
+    page.get_by_role("button", name="Next").focus()
+    page.keyboard.press("Enter")
+    assert focus(page) == "Next"
+    page.keyboard.press("Enter")
+    assert focus(page) == "Previous"  # there is no next one
+    page.locator("#table tbody button").first.focus()
+    page.keyboard.press("Enter")
+    assert focus(page) == names(page)[0]  # the details are beside it
+    narrow = visit(small, width=390)
+    narrow.locator("#table tbody button").nth(1).focus()
+    narrow.keyboard.press("Enter")
+    assert narrow.evaluate("document.activeElement.id") == "detail-title"
+
+
+def test_tensors_of_which_nothing_is_left_are_the_worst(visit: Any) -> None:
+    report = full_report(llama_names(2))
+    lost = replace(report.tensors[1].metrics, sqnr_db=-math.inf, mse=1.0)
+    tensors = (report.tensors[0], replace(report.tensors[1], metrics=lost))
+    page = visit(replace(report, report=replace(report.report, tensors=tensors)))
+    assert "keeps \u2212\u221e dB" in page.locator("#lead").inner_text()
+    assert column(page, "c-sqnr")[0] == "\u2212\u221e"
+
+
+def test_ten_thousand_tensors_are_sorted_in_no_time(visit: Any) -> None:
+    page = visit(full_report(llama_names(10000), curve=None, details={}))
+    began = time.monotonic()
+    for heading in ("Size", "Tensor", "SQNR dB"):
+        page.get_by_role("button", name=heading, exact=True).click()
+    page.get_by_role("button", name="Next").click()
+    assert time.monotonic() - began < 5

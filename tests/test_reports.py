@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
 import shutil
 from pathlib import Path
@@ -58,7 +59,7 @@ def folder(src: Path, tmp_path: Path) -> Path:
 def test_histogram_counts_every_value_and_every_code(scheme: Any) -> None:
     x = weight(70, 300, dtype=np.float32)
     q = bm.quantize(x, scheme)
-    found = histogram(x, q)
+    found = histogram(x, q.dequantize(), q)
     assert sum(found.counts) + found.below + found.above == x.size
     assert 64 <= len(found.counts) <= 128
     assert sum(found.level_counts) == x.size
@@ -70,7 +71,7 @@ def test_histogram_counts_every_value_and_every_code(scheme: Any) -> None:
 def test_reconstructed_values_lie_on_the_levels(scheme: Any) -> None:
     x = weight(70, 300, dtype=np.float32)
     q = bm.quantize(x, scheme)
-    found = histogram(q.dequantize(), q)
+    found = histogram(q.dequantize(), q.dequantize(), q)
     for level, count in zip(found.levels, found.level_counts, strict=True):
         at = round((level - found.low) / found.width - 0.5)
         near = found.counts[max(0, at - 1) : at + 2]
@@ -80,20 +81,53 @@ def test_reconstructed_values_lie_on_the_levels(scheme: Any) -> None:
 def test_levels_of_affine_codes_are_the_codes() -> None:
     x = weight(8, 256, dtype=np.float32)
     q = bm.quantize(x, bm.Affine(3, group_size=64, symmetric=False))
-    assert histogram(x, q).levels == tuple(range(8))
+    assert histogram(x, q.dequantize(), q).levels == tuple(range(8))
 
 
 def test_clipped_values_lie_beyond_the_last_level() -> None:
     x = np.float32([[-1, 0, 1, 2, 3, 40]])
     q = bm.quantize(x, bm.Affine(3, clip="percentile:60"))
-    found = histogram(x, q)
+    found = histogram(x, q.dequantize(), q)
     assert found.above == 1
     assert found.low + len(found.counts) * found.width > found.levels[-1] + 1
 
 
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.describe())
+@pytest.mark.parametrize("factor", [2e-42, 1, 1e37])
+def test_histogram_bears_zeros_and_all_magnitudes(scheme: Any, factor: float) -> None:
+    x = weight(70, 300, dtype=np.float32) * np.float32(20 * factor)
+    x[3] = 0
+    x[:, 32:64] = 0
+    try:
+        q = bm.quantize(x, scheme)
+    except ValueError:
+        pytest.skip("scales cannot hold it")
+    found = histogram(x, q.dequantize(), q)
+    assert sum(found.counts) + found.below + found.above == x.size
+
+
+def test_histogram_of_a_table_without_zero() -> None:
+    x = weight(8, 256, dtype=np.float32)
+    x[:, :64] = 0  # their scale is 0
+    q = bm.quantize(x, bm.Table((-3, -1, 1, 3), group_size=64))
+    found = histogram(x, q.dequantize(), q)
+    assert sum(found.counts) + found.below + found.above == x.size
+
+
+def test_level_that_no_sampled_row_has_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = weight(64, 256, dtype=np.float32)
+    x[37, 5] = 40
+    q = bm.quantize(x, bm.Affine(4, axis=None))
+    found = histogram(x, q.dequantize(), q)
+    monkeypatch.setattr("bitmill.reports.levels._SAMPLE", 256)
+    assert histogram(x, q.dequantize(), q) == found
+    assert found.levels[-1] == 7
+
+
 def test_codebooks_of_rows_have_no_common_levels() -> None:
     x = weight(8, 256, dtype=np.float32) * np.float32(np.arange(1, 9)[:, None])
-    found = histogram(x, bm.quantize(x, bm.KMeans(2, "row")))
+    q = bm.quantize(x, bm.KMeans(2, "row"))
+    found = histogram(x, q.dequantize(), q)
     assert (found.levels, found.unit) == ((), "value")
     assert sum(found.counts) == x.size
 
@@ -284,3 +318,40 @@ def test_two_files_of_one_name_are_refused_at_once(folder: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="html and csv are one file"):
         bm.report(folder, html=tmp_path / "a", csv=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "config", "bitmill_report", "bitmill_manifest"])
+def test_files_of_checkpoints_are_not_replaced(folder: Path, src: Path, name: str) -> None:
+    (src / "model.json").touch()
+    before = contents(folder), contents(src)
+    for place in (folder, src):
+        page = place / f"{name}.html"
+        page.write_text("mine")
+        with pytest.raises(CheckpointError, match=r"is a file of .*, which no report replaces"):
+            bm.report(folder, html=page, source=src)
+        page.unlink()
+    assert (contents(folder), contents(src)) == before
+
+
+def test_earlier_report_is_replaced_wherever_it_lies(folder: Path, src: Path) -> None:
+    for place in (folder, src):
+        bm.report(folder, html=place / "page.html", source=src)
+        bm.report(folder, html=place / "page.html", source=src)
+
+
+def test_place_that_cannot_be_written_to_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        bm.report(folder, html=tmp_path / "page.html", csv=tmp_path / "nowhere" / "a.csv")
+    with pytest.raises(IsADirectoryError):
+        bm.report(folder, html=tmp_path / "page.html", csv=folder)
+    with pytest.raises(ValueError, match="wanted the name of a file"):
+        bm.report(folder, html=".")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_report_that_has_a_tensor_twice_is_refused(folder: Path) -> None:
+    said = parsed((folder / REPORT).read_text())
+    said["tensors"].append(said["tensors"][0])
+    (folder / REPORT).write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match="is of other tensors than the report"):
+        bm.report(folder)

@@ -54,7 +54,9 @@ class Interleaved(Around):
 
     def write(self, codes: Array, out: Array) -> None:
         """Put the codes in order, then do as the inner layout does."""
-        self.inner.write(self._runs(codes)[..., self.order].reshape(codes.shape), out)
+        # `take` leaves rows contiguous whatever the shape; an index does not.
+        ordered = np.take(self._runs(codes), self.order, axis=-1)
+        self.inner.write(ordered.reshape(codes.shape), out)
 
     def read(self, packed: Array, out: Array) -> None:
         """The inverse of `write`."""

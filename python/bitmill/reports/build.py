@@ -30,8 +30,9 @@ from bitmill.checkpoint.paths import given_path
 from bitmill.qtensor import QTensor
 from bitmill.reports.curve import curve, labels_of
 from bitmill.reports.errors import errors
+from bitmill.reports.files import check_writable, destinations
 from bitmill.reports.levels import group_size_of, histogram, scale_range
-from bitmill.reports.record import Details, FullReport, destinations
+from bitmill.reports.record import Details, FullReport
 
 
 def report(
@@ -65,12 +66,14 @@ def report(
     progress
         Called with a `Progress` after each tensor.
 
-    Raises CheckpointError for a folder that is none of bitmill's or is damaged, and for a source or
-    a sensitivity of other tensors; OSError.
+    Raises CheckpointError for a folder that is none of bitmill's or is damaged, for a source or a
+    sensitivity of other tensors, and if a file of these would be replaced; OSError.
     """
     folder, threads = given_path(folder, "folder"), resolve(num_threads)
-    destinations(html, csv=csv, json=json)  # wrong ones are no reason to read everything
+    inputs = (path for path in (source, sensitivity) if isinstance(path, str | os.PathLike))
+    paths = destinations(html, csv=csv, json=json)
     told, manifest = _read(folder)
+    check_writable(paths, [folder, *map(Path, inputs)])  # that fails before everything is read
     stored = load_checkpoint(folder)
     original = None if source is None else _source(source, folder, manifest)
     measured = _sensitivity(sensitivity, folder, manifest)
@@ -78,11 +81,11 @@ def report(
         _refuse_others(measured, told, folder)
     weights = _Weights(folder, stored, original, threads)
     details, done = {}, 0
+    total = sum(tensor.bytes_before for tensor in told.quantized)
     for tensor in told.quantized:
         details[tensor.name] = weights.details(tensor)
         done += tensor.bytes_before
         if progress is not None:
-            total = sum(t.bytes_before for t in told.quantized)
             progress(Progress(tensor.name, done, total))
     found = FullReport(
         report=told,
@@ -126,7 +129,8 @@ class _Weights:
             )
         most = float(kernels.absmax(x.reshape(1, -1), num_threads=self.num_threads).max())
         peak = most / math.sqrt(total.xx / q.size) if total.xx else None
-        return Details(histogram(x, q), scale_range(q), where, peak)
+        found = histogram(x, y, q, num_threads=self.num_threads)
+        return Details(found, scale_range(q), where, peak)
 
     def _original(self, tensor: TensorReport) -> Array:
         assert self.original is not None
@@ -206,6 +210,6 @@ def _read(folder: Path) -> tuple[Report, Manifest]:
         raise CheckpointError(
             f"{folder}: no folder that 'bitmill quantize' wrote: {missing} is not in it"
         ) from None
-    if manifest.tensors != {tensor.name for tensor in told.tensors}:
+    if sorted(manifest.tensors) != sorted(tensor.name for tensor in told.tensors):
         raise CheckpointError(f"{folder / MANIFEST}: is of other tensors than the report beside it")
     return told, manifest

@@ -93,7 +93,7 @@ function histogramChart(width, h) {
   const few = h.levels.length <= 40;
   for (const level of h.levels) made.push(line(x(level), few ? top : floor, x(level), floor + 5, "level"));
   made.push(line(left, floor, width - right, floor, "axis"));
-  for (const v of ticks(h.low, end, Math.min(8, width / 60), h.unit === "code" ? 1 : 0)) {
+  for (const v of ticks(h.low, end, Math.min(8, width / 60), h.levels.length && h.levels.every(Number.isInteger) ? 1 : 0)) {
     const anchor = x(v) < 16 ? "start" : x(v) > width - 16 ? "end" : "middle";
     made.push(label(x(v), height - 6, short(v), anchor));
   }
@@ -161,7 +161,8 @@ function frontierChart(width, f) {
     const [cx, cy] = [x(bits(spot)), y(spot[1])];
     made.push(el("rect", { x: cx - 4, y: cy - 4, width: 8, height: 8, class: "square" },
       el("title", {}, `all ${shown(name)}: ${fixed(bits(spot), 3)} bits per weight, error ${short(spot[1])}`)));
-    made.push(label(cx + 9, cy - 6, shown(name), cx > width - 60 ? "end" : "start", "halo"));
+    const isLast = cx > width - 60;
+    made.push(label(isLast ? cx - 8 : cx + 9, cy - 6, shown(name), isLast ? "end" : "start", "halo"));
   }
   if (f.chosen && f.chosen[1] > 0) {
     const [cx, cy] = [x(bits(f.chosen)), y(f.chosen[1])];

@@ -3,6 +3,7 @@
 function makeDetails(choose, order) {
   const box = byId("detail");
   return (t, focus) => {
+    const step = [...box.querySelectorAll(".steps button")].indexOf(document.activeElement);
     box.replaceChildren(
       stepsOf(t, choose, order()),
       el("h2", { id: "detail-title", tabindex: "-1" }, nameOf(t.name)),
@@ -10,7 +11,14 @@ function makeDetails(choose, order) {
       factsOf(t),
       ...[histogramOf(t), heatOf(t), alternativesOf(t)].flat());
     if (focus) byId("detail-title").focus({ preventScroll: true });
+    else if (step >= 0) stayOn(step);
   };
+}
+
+/** Focus on the step that was taken, or on the other one, where there is no further step. */
+function stayOn(step) {
+  const steps = [...byId("detail").querySelectorAll(".steps button")];
+  (steps[step].disabled ? steps[1 - step] : steps[step]).focus({ preventScroll: true });
 }
 
 function stepsOf(t, choose, order) {

@@ -76,46 +76,46 @@ def errors(
         of_rows = kernels.error_sums(a, b, num_threads=num_threads)
         total = total.plus(of_rows)
         sums.rows[start : start + len(a)] = of_rows.dd
-        sums.add(start, _by_group(a, b, sums.group, num_threads))
+        sums.groups[start : start + len(a)] = _by_group(a, b, sums.group, num_threads)
     return total, sums.map(total.dd) if total.dd and math.isfinite(total.dd) else None
 
 
 class _Sums:
-    """Squared errors so far: of each row, each group of columns, each cell."""
+    """Squared errors: of each row, and of each group in it."""
 
     def __init__(self, shape: tuple[int, ...], group_size: int | None) -> None:
         self.count, self.length = math.prod(shape[:-1]), shape[-1]
         self.group = min(group_size or -(-self.length // COLUMNS), max(1, self.length))
-        groups = -(-self.length // self.group)
-        self.per_cell = -(-groups // COLUMNS)  # groups
-        self.rows_per_cell = max(1, -(-self.count // ROWS))
         self.rows = np.zeros(self.count)
-        self.groups = np.zeros(groups)
-        self.cells = np.zeros((-(-self.count // self.rows_per_cell), -(-groups // self.per_cell)))
-
-    def add(self, start: int, by_group: Array) -> None:
-        """Those of the groups [rows, groups] of the rows from `start` on, in order."""
-        padding = self.cells.shape[1] * self.per_cell - len(self.groups)
-        for number, row in enumerate(by_group, start):
-            self.groups += row
-            own = self.cells[number // self.rows_per_cell]
-            for part in np.pad(row, (0, padding)).reshape(-1, self.per_cell).T:
-                own += part
+        self.groups = np.zeros((self.count, -(-self.length // self.group)))
 
     def map(self, dd: float) -> ErrorMap:
         """The map of a tensor whose squared errors have this sum."""
         mean = dd / (self.count * self.length)
-        step = self.group * self.per_cell
-        rows, columns = _sizes(self.count, self.rows_per_cell), _sizes(self.length, step)
-        cells = np.sqrt(self.cells / np.outer(rows, columns) / mean)
-        by_group = self.groups / _sizes(self.length, self.group) / self.count
+        per_row, per_column = max(1, -(-self.count // ROWS)), -(-self.groups.shape[1] // COLUMNS)
+        step = self.group * per_column
+        by_column = _steps(self.groups.T, per_column)
+        cells = _steps(by_column.T, per_row)
+        rows, columns = _sizes(self.count, per_row), _sizes(self.length, step)
+        cells = np.sqrt(cells / np.outer(rows, columns) / mean)
+        by_group = _steps(_steps(self.groups, per_row), ROWS)[0]
+        by_group = by_group / _sizes(self.length, self.group) / self.count
         return ErrorMap(
-            self.rows_per_cell,
+            per_row,
             step,
             tuple(map(tuple, cells.tolist())),
             tuple(_worst(self.rows / self.length / mean, 1, self.count)),
             tuple(_worst(by_group / mean, self.group, self.length)),
         )
+
+
+def _steps(values: Array, step: int) -> Array:
+    """The sums of every `step` rows, each in order; the last may be of fewer."""
+    found = np.zeros((-(-len(values) // step), values.shape[1]))
+    for start in range(step):
+        part = values[start::step]
+        found[: len(part)] += part
+    return found
 
 
 def _by_group(x: Array, y: Array, group: int, num_threads: int | None) -> Array:

@@ -32,21 +32,28 @@ function schemesOf() {
 function leadOf(t) {
   if (!t.quantized) return ["No tensor was quantized."];
   const half = t.half_of_error ? `Half of the squared error is in ${plural(t.half_of_error, "tensor")} of ${whole(t.quantized)}. ` : "";
-  const worst = t.worst_sqnr_db === null ? "None has lost anything." : null;
-  return worst ? [worst] : [half, "The worst, ", nameOf(t.worst), `, keeps ${decibels(t.worst_sqnr_db)}.`];
+  if (!half) return ["None has lost anything."];
+  return [half, "The worst, ", nameOf(t.worst), `, keeps ${leastOf(t)}.`];
+}
+
+/** The SQNR of the worst tensor; null is no error, or nothing but error. */
+function leastOf(t) {
+  return t.worst_sqnr_db === null && t.half_of_error ? `${MINUS}\u221e dB` : decibels(t.worst_sqnr_db);
 }
 
 function totalsOf(t) {
   const total = (term, value, more) => el("div", {}, el("dt", {}, term), el("dd", {}, el("b", {}, value), el("span", {}, more)));
   const flagged = DATA.tensors.filter(isFlagged).length;
   return [
-    total("Weight files", bytes(t.bytes_after), `${fixed(t.bytes_before / t.bytes_after, 2)}${TIMES} smaller than ${bytes(t.bytes_before)}`),
-    total("Bits per weight", fixed(t.quantized_bits_per_weight, 2), `where quantized; ${fixed(t.bits_per_weight, 2)} over all tensors`),
+    total("Weight files", bytes(t.bytes_after), `${fixed(t.bytes_before / Math.max(1, t.bytes_after), 2)}${TIMES} smaller than ${bytes(t.bytes_before)}`),
+    t.quantized
+      ? total("Bits per weight", fixed(t.quantized_bits_per_weight, 2), `where quantized; ${fixed(t.bits_per_weight, 2)} over all tensors`)
+      : total("Bits per weight", fixed(t.bits_per_weight, 2), "over all tensors"),
     total("Quantized", `${whole(t.quantized)} of ${whole(t.tensors)}`, `tensors; ${percent(t.weights ? t.quantized_weights / t.weights : 0)} of the weights`),
-    total("Mean SQNR", decibels(t.sqnr_db), "by size, where something was lost"),
-    total("Least SQNR", decibels(t.worst_sqnr_db), "of any tensor"),
+    t.quantized ? total("Mean SQNR", decibels(t.sqnr_db), "by size, where something was lost") : null,
+    t.quantized ? total("Least SQNR", leastOf(t), "of any tensor") : null,
     total("Health", flagged ? `${plural(flagged, "tensor")}` : "Good", flagged ? "with something to look at" : "nothing fell back or underflowed"),
-  ];
+  ].filter(Boolean);
 }
 
 function drawFrontier() {
@@ -94,7 +101,10 @@ function healthOf() {
 
 function grouped(tensors, key) {
   const found = new Map();
-  for (const t of tensors) found.set(key(t), [...(found.get(key(t)) || []), t]);
+  for (const t of tensors) {
+    if (!found.has(key(t))) found.set(key(t), []);
+    found.get(key(t)).push(t);
+  }
   return found;
 }
 
@@ -122,10 +132,11 @@ function turnTheme() {
 function followChoice() {
   let current = null;
   const redrawAlong = { call: () => {} };
+  const beside = matchMedia("(min-width: 1180px)");  // as in the style: then focus stays in the table
   const choose = (t, jump = true) => {
     current = t;
     table.mark(t);
-    details(t, jump);
+    details(t, jump && !beside.matches);
     redrawAlong.call();
     if (jump && byId("detail").getBoundingClientRect().top > innerHeight * 0.6)
       byId("detail").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from bitmill.reports.plain import plain
+
 _SCRIPTS = ("text.js", "charts.js", "table.js", "details.js", "page.js")
 _PICTURES = 600
 """Tensors whose pictures are in the page: of more, those that lost most."""
@@ -25,6 +27,7 @@ def page(said: Mapping[str, Any], order: Sequence[str]) -> str:
     }
     text = _template("page.html")
     for mark, content in (
+        ("/*plain*/", plain(said, order)),
         ("/*style*/", _template("page.css")),
         ("/*script*/", "\n".join(map(_template, _SCRIPTS))),
         ("/*data*/", _in_script(_rounded(compact))),

@@ -6,18 +6,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from bitmill.checkpoint import Health, Measure, Report, TensorReport
-from bitmill.checkpoint.paths import given_path
 from bitmill.checkpoint.write import replace_file, write_file
 from bitmill.reports.curve import Curve
 from bitmill.reports.errors import ErrorMap
+from bitmill.reports.files import destinations
 from bitmill.reports.levels import Histogram
 from bitmill.reports.page import page
 from bitmill.reports.rows import csv_of
-from bitmill.reports.totals import Totals, error_of, totals_of
+from bitmill.reports.totals import Totals, share_of, totals_of
 
 VERSION = 1
 
@@ -122,7 +121,7 @@ class FullReport:
                 {
                     **tensor.to_dict(),
                     "scheme": tensor.layer and tensor.layer.describe(),
-                    "error_share": error_of(tensor) / total if total else 0.0,
+                    "error_share": share_of(tensor, total),
                     **self.details.get(tensor.name, Details()).to_dict(),
                 }
                 for tensor in self.tensors
@@ -159,27 +158,3 @@ class FullReport:
         for kind, path in destinations(html, csv=csv, json=json).items():
             with replace_file(path) as temporary:
                 write_file(temporary, texts[kind]().encode())
-
-
-def destinations(
-    html: str | os.PathLike[str] | None,
-    *,
-    csv: str | os.PathLike[str] | None = None,
-    json: str | os.PathLike[str] | None = None,
-) -> dict[str, Path]:
-    """Where each kind of file goes: with a page, CSV and JSON beside it. ValueError if two are one.
-
-    >>> {kind: str(path) for kind, path in destinations("a.html", csv="b.csv").items()}
-    {'html': 'a.html', 'csv': 'b.csv', 'json': 'a.json'}
-    """
-    given = {"html": html, "csv": csv, "json": json}
-    paths = {kind: given_path(path, kind) for kind, path in given.items() if path is not None}
-    if "html" in paths:
-        beside = {kind: paths["html"].with_suffix(f".{kind}") for kind in ("csv", "json")}
-        paths = {"html": paths["html"], **beside, **paths}
-    kinds: dict[str, str] = {}
-    for kind, path in paths.items():
-        other = kinds.setdefault(os.path.abspath(path), kind)
-        if other != kind:
-            raise ValueError(f"{other} and {kind} are one file: {path}")
-    return paths

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bitmill.checkpoint import TensorReport
-from bitmill.reports.totals import error_of
+from bitmill.reports.totals import share_of
 
 
 def csv_of(tensors: Sequence[TensorReport], total: float) -> str:
@@ -43,7 +43,7 @@ def _cells(tensor: TensorReport, total: float) -> Iterator[tuple[str, Any]]:
     yield "mse", "" if m is None else m.mse
     yield "cosine", "" if m is None else m.cosine
     yield "max_abs", "" if m is None else m.max_abs
-    yield "error_share", error_of(tensor) / total if total else 0.0
+    yield "error_share", share_of(tensor, total)
     yield from asdict(tensor.health).items()
 
 

@@ -42,13 +42,13 @@ const COLUMNS = [
   { key: "size", title: "Size", kind: "c-size", value: (t) => t.bytes_after, cell: (t) => bytes(t.bytes_after), down: true },
   { key: "better", title: "Less error", kind: "c-better left", value: (t) => (betterFor(t) || { gain: -1 }).gain, cell: betterCell, down: true },
   { key: "share", title: "Share of error", kind: "c-share", value: (t) => t.error_share, cell: shareCell, down: true },
-  { key: "sqnr", title: "SQNR dB", kind: "c-sqnr", value: (t) => t.metrics && t.metrics.sqnr_db !== null ? t.metrics.sqnr_db : Infinity, cell: sqnrCell },
+  { key: "sqnr", title: "SQNR dB", kind: "c-sqnr", value: sqnrOf, cell: sqnrCell },
 ];
 
 function nameCell(t) {
   const flags = flagsOf(t).map((name) => el("span", { class: "flag", title: FLAGS[name][1] }, FLAGS[name][0]));
   const below = `${shapeOf(t.shape)} · ${t.scheme ? shown(t.scheme) : "kept"}`;
-  return [el("button", { type: "button", class: "pick-row" }, nameOf(t.name)), ...flags, el("span", { class: "sub" }, below)];
+  return [el("button", { type: "button", class: "pick-row", "aria-pressed": "false" }, nameOf(t.name)), ...flags, el("span", { class: "sub" }, below)];
 }
 
 /** The largest share of the error, which has the longest bar. */
@@ -58,6 +58,12 @@ function shareCell(t) {
   const share = el("span", { class: "share", "aria-hidden": "true" });
   share.style.setProperty("--part", `${(100 * t.error_share) / mostShare()}%`);
   return isQuantized(t) ? [percent(t.error_share), share] : "";
+}
+
+/** Infinite where nothing is lost, or all. */
+function sqnrOf(t) {
+  if (!t.metrics) return Infinity;
+  return t.metrics.sqnr_db ?? (t.metrics.max_abs ? -Infinity : Infinity);
 }
 
 function sqnrCell(t) {
@@ -85,7 +91,11 @@ const SHOWN = {
 function makeTable(choose) {
   const head = byId("table").tHead.rows[0], body = byId("table").tBodies[0];
   const columns = COLUMNS.filter((c) => c.key !== "better" || DATA.frontier);
-  const rows = new Map(DATA.tensors.map((t) => [t, rowOf(t, columns, choose)]));
+  const rows = new Map();
+  const row = (t) => {
+    if (!rows.has(t)) rows.set(t, rowOf(t, columns, choose));
+    return rows.get(t);
+  };
   const sorted = { key: "sqnr", down: false };
 
   for (const column of columns) {
@@ -111,7 +121,7 @@ function makeTable(choose) {
 
   byId("more").addEventListener("click", () => { all = true; update(); });
 
-  let order = [], all = false;
+  let order = [], all = false, marked = null;
   function update() {
     const wanted = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     const test = (SHOWN[byId("which").value] || SHOWN.all)[1];
@@ -119,7 +129,7 @@ function makeTable(choose) {
     const { value } = COLUMNS.find((column) => column.key === sorted.key);
     order = DATA.tensors.filter((t) => test(t) && matches(t)).sort(by(value, sorted.down));
     const visible = all ? order : order.slice(0, FIRST);
-    body.replaceChildren(...visible.map((t) => rows.get(t)));
+    body.replaceChildren(...visible.map(row));
     byId("more").hidden = visible.length === order.length;
     byId("more").textContent = `Show all ${whole(order.length)}`;
     for (const th of head.cells) {
@@ -133,10 +143,11 @@ function makeTable(choose) {
   return {
     order: () => order,
     mark(chosen) {
-      for (const [t, row] of rows) {
-        if (t === chosen) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current");
-        row.querySelector("button").setAttribute("aria-pressed", String(t === chosen));
-      }
+      if (marked) marked.removeAttribute("aria-current");
+      if (marked) marked.querySelector("button").setAttribute("aria-pressed", "false");
+      marked = row(chosen);
+      marked.setAttribute("aria-current", "true");
+      marked.querySelector("button").setAttribute("aria-pressed", "true");
     },
   };
 }

@@ -72,6 +72,11 @@ def error_of(tensor: TensorReport) -> float:
     return 0.0 if tensor.metrics is None else tensor.metrics.mse * tensor.size
 
 
+def share_of(tensor: TensorReport, total: float) -> float:
+    """The part that a tensor has in the sum of all errors; 0 where there is none, or no end."""
+    return error_of(tensor) / total if total and math.isfinite(total) else 0.0
+
+
 def _half(errors: list[float]) -> int:
     """How few of them have half of their sum.
 
