@@ -251,6 +251,14 @@ struct Dequantizer {
   const float* bias;
 };
 
+// A product with a Hadamard matrix: rows of `length`, `order` times a power of two. What x is multiplied by first,
+// [length], and the signs of the matrix of that order, [order, order].
+struct Rotation {
+  int64_t length, order;
+  const float *factors, *signs;
+};
+constexpr int64_t kMostOrder = 20;
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \

@@ -92,6 +92,16 @@ bad(
     *(bm.quantize, X.astype(ml_dtypes.bfloat16).view(np.uint16), INT4),
 )
 
+# Rotations
+
+message = "x has rows of 6; wanted a power of two, or 12 or 20 times one: split rows"
+bad("hadamard 6", ValueError, message, bm.kernels.hadamard, np.ones((2, 6), np.float32))
+message = "x has rows of 0; wanted a power of two, or 12 or 20 times one: split rows"
+bad("hadamard 0", ValueError, message, bm.kernels.hadamard, np.ones((2, 0), np.float32))
+message = "sign has values other than -1 and 1"
+SIGN = {"sign": np.array([1, 0], np.int8)}
+bad("hadamard sign", ValueError, message, bm.kernels.hadamard, X[:, :2].copy(), **SIGN)
+
 # What is no array, masked, or has no dimensions
 
 for x, dtype in [

@@ -224,6 +224,17 @@ def from_float32(rng: np.random.Generator) -> Iterator[Case]:
             yield f"{length} to {name}", (normal(rng, (length,)), name), {}
 
 
+ROTATED = [m << k for m in (1, 12, 20) for k in range(12)]
+"""Lengths that have a Hadamard matrix."""
+
+
+def hadamard(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, ROTATED)):
+        sign = rng.choice(np.array([-1, 1], np.int8), x.shape[1]) if i % 3 else None
+        yield name, (x,), {"sign": sign}
+    yield "no rows", (np.zeros((0, 12), np.float32),), {}
+
+
 def error_sums(rng: np.random.Generator) -> Iterator[Case]:
     for name, x in matrices(rng, LENGTHS):
         y = ref.to_float32(x)

@@ -14,7 +14,7 @@ import bitmill
 
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
-    {"_dtypes", "_lookup", "_minifloats", "_results", "_core"},
+    {"_dtypes", "_hadamard", "_lookup", "_minifloats", "_results", "_core"},
     {"_check", "_floats", "_sizes"},
     {"_arguments"},
     {"_threads"},
@@ -26,6 +26,7 @@ LAYERS = [
     {"qtensor"},
     {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
     {"integer", "quantize", "metrics", "qparams"},
+    {"transform"},
     {"bias_correction"},
     {"observers"},
     {"calibrate"},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Bindings of the float conversions.
-#include "bind.hpp"
+// Bindings of the kernels from floats to floats.
+#include "hadamard.hpp"
 
 namespace bitmill::bind {
 namespace {
@@ -39,6 +39,8 @@ void add_convert(py::module_& m) {
         arg("threads"));
   m.def("from_float32", &from_float32, arg("x").noconvert(), arg("type"), arg("out").noconvert(),
         arg("threads"));
+  m.def("hadamard", &hadamard, arg("x").noconvert(), arg("type"), arg("rows"), arg("factors"),
+        arg("signs"), arg("out").noconvert(), arg("threads"));
 }
 
 } // namespace bitmill::bind

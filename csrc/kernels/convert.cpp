@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The convert kernels of one ISA.
+// The kernels of one ISA from floats to floats.
 #include "convert.hpp"
 #include "fill.hpp"
+#include "hadamard.hpp"
 
 namespace bitmill::BITMILL_ISA {
 const ConvertTable convert_table = {

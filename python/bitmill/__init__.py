@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING as _CHECKING
 
-from bitmill import clip, integer, kernels, layouts, observers, reference, targets
+from bitmill import clip, integer, kernels, layouts, observers, reference, targets, transform
 from bitmill._core import isa, isas
 from bitmill._threads import get_num_threads, set_num_threads
 from bitmill.allocation import Allocation, allocate, frontier
@@ -102,6 +102,7 @@ __all__ = [
     "sensitivity",
     "set_num_threads",
     "targets",
+    "transform",
     "unpack",
 ]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype, name_of
+from bitmill._hadamard import order_of, sign_matrix
 from bitmill._minifloats import MINIFLOATS
 from bitmill._results import Params
 from bitmill._sizes import (
@@ -385,6 +386,25 @@ def float_decode(
     _check.shaped(scale, "scale", (codes.shape[0], group_count(length, size)), ("float32",))
     to = dtype(_check.float_dtype(dtype_name, "dtype_name"))
     return codes, size, length, _check.output(out, (codes.shape[0], length), to, codes, scale)
+
+
+def hadamard(x: Any, sign: Any, out: Any) -> tuple[Array, Array, Array, Array]:
+    """x, what its columns are multiplied by, float32 [n], the matrix of the order of n, out."""
+    x = _check.matrix(x, "x")
+    length = x.shape[1]
+    order = order_of(length)
+    if order is None:
+        raise ValueError(
+            f"x has rows of {length:,}; wanted a power of two, or 12 or 20 times one: split rows"
+        )
+    factors = np.full(length, 1 / np.sqrt(float(length)), np.float32)
+    if sign is not None:
+        sign = _check.shaped(sign, "sign", (length,), ("int8",))
+        if not (np.abs(sign) == 1).all():
+            raise ValueError("sign has values other than -1 and 1")
+        factors *= sign
+    out = _check.output(out, x.shape, np.dtype(np.float32), x, sign)
+    return x, factors, sign_matrix(order), out
 
 
 def convert(x: Any, allowed: tuple[str, ...], dtype_name: Any, out: Any) -> tuple[Array, Array]:

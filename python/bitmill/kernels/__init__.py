@@ -9,6 +9,7 @@ from bitmill.kernels.affine import affine_decode, affine_encode, affine_params, 
 from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
 from bitmill.kernels.errors import affine_error, error_sums, weighed_error
+from bitmill.kernels.hadamard import hadamard
 from bitmill.kernels.histogram import histogram
 from bitmill.kernels.kmeans import (
     assign_codes,
@@ -46,6 +47,7 @@ __all__ = [
     "float_decode",
     "float_encode",
     "from_float32",
+    "hadamard",
     "histogram",
     "kmeans_edges",
     "matmul_int8",

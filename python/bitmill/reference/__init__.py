@@ -9,6 +9,7 @@ from bitmill.reference.affine import affine_decode, affine_encode, affine_params
 from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
 from bitmill.reference.errors import affine_error, error_sums, weighed_error
+from bitmill.reference.hadamard import hadamard
 from bitmill.reference.histogram import histogram
 from bitmill.reference.kmeans import kmeans_edges
 from bitmill.reference.matmul import matmul_int8, matmul_w8a8
@@ -41,6 +42,7 @@ __all__ = [
     "float_decode",
     "float_encode",
     "from_float32",
+    "hadamard",
     "histogram",
     "kmeans_edges",
     "matmul_int8",
