@@ -12,6 +12,7 @@ from bitmill.kernels.errors import error_sums, weighed_error
 from bitmill.kernels.histogram import histogram
 from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
 from bitmill.kernels.matmul import matmul_int8, matmul_w8a8
+from bitmill.kernels.matmul4 import matmul_w4a8, matmul_w4a16
 from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
@@ -40,6 +41,8 @@ __all__ = [
     "histogram",
     "kmeans_edges",
     "matmul_int8",
+    "matmul_w4a8",
+    "matmul_w4a16",
     "matmul_w8a8",
     "minmax",
     "mse_params",
