@@ -10,7 +10,7 @@ from bitmill._dtypes import Array, carrier, code, name_of
 from bitmill._threads import resolve
 
 _CODES = np.arange(16, dtype=np.float32)
-"""What codes stand for that have zero-points."""
+"""What codes stand for before a zero-point is subtracted."""
 
 
 def matmul_w4a8(
@@ -63,10 +63,11 @@ def matmul_w4a16(
     """`bitmill.reference.matmul_w4a16`, fast: weights are read as they lie in memory, once."""
     given = x, w, w_scale, w_zero_point, values, bias
     out = _arguments.matmul_w4a16(*given, rows, group_size, dtype_name, out)
-    table = (_CODES if values is None else np.ascontiguousarray(values)).view(np.uint8)
+    if values is None:
+        values = _CODES - np.float32(8) if w_zero_point is None else _CODES
     _core.matmul_w4a16(
-        x, 2, (None, None), w, (carrier(w_scale), w_zero_point, table),
-        code(name_of(w_scale.dtype)), 8 if values is None else 0, _whole(x, group_size), bias,
+        x, 2, (None, None), w, (carrier(w_scale), w_zero_point, values.view(np.uint8)),
+        code(name_of(w_scale.dtype)), 0, _whole(x, group_size), bias,
         len(x), rows, x.shape[1], carrier(out), code(dtype_name), resolve(num_threads),
     )  # fmt: skip
     return out
