@@ -39,7 +39,7 @@ class Linear:
     >>> w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)
     >>> layer = bm.integer.Linear(bm.quantize(w, bm.Affine(4, group_size=32)), [0.5, -0.5])
     >>> layer(np.ones((1, 32), np.float32)).round(2)
-    array([[-16.09,  15.84]], dtype=float32)
+    array([[-15.79,  15.79]], dtype=float32)
     >>> layer.explain()
     'matmul_w4a8: activations are quantized to int8, a scale for each token, when they come'
     """
