@@ -22,9 +22,10 @@ FEW = {"numpy": 1 << 20, "sklearn": 1 << 18, "kmeans1d": 1 << 17}
 
 @pytest.fixture(scope="module")
 def normal():
-    """Normal weights in each dtype."""
+    """Normal weights in each dtype, and in float32 with few different values."""
     x = np.random.default_rng(0).standard_normal(SIZE, np.float32)
-    return {name: at_a_line(x.astype(of)) for name, of in DTYPES.items()}
+    made = {name: at_a_line(x.astype(of)) for name, of in DTYPES.items()}
+    return made | {"few": at_a_line(made["f16"].astype(np.float32))}
 
 
 def checked(x, k):
@@ -37,7 +38,7 @@ def checked(x, k):
     return book
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
+@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32", "few"])
 @pytest.mark.parametrize("k", [16, 256])
 def bench_kmeans1d(race, normal, isa, k, dtype):
     x = normal[dtype]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Threads, the floating-point environment, and the cutting of matrices into pieces.
+// Threads, and the cutting of matrices into pieces.
 #include "parallel.hpp"
+#include "default_floats.hpp"
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -8,45 +9,8 @@
 #include <thread>
 #include <vector>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#include <xmmintrin.h>
-#elif !defined(__aarch64__)
-#include <fenv.h>
-#endif
-
 namespace bitmill {
 namespace {
-
-// Rounding to nearest, subnormals kept, as long as it lives; then what was there before. A host
-// library may have set something else in this thread, and threads inherit it from their creator.
-class DefaultFloats {
- public:
-#if defined(__x86_64__) || defined(_M_X64)
-  DefaultFloats() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~DefaultFloats() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#elif defined(__aarch64__)
-  DefaultFloats() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
-    __asm__ volatile("msr fpcr, %0" : : "r"(uint64_t(0)));
-  }
-  ~DefaultFloats() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
-
- private:
-  uint64_t saved_;
-#else
-  DefaultFloats() {
-    fegetenv(&saved_);
-    fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloats() { fesetenv(&saved_); }
-
- private:
-  fenv_t saved_;
-#endif
-};
 
 // How many pieces a thread takes at a time: a value around half a megabyte of input keeps the
 // counter cool and the ends of a call short.

@@ -200,6 +200,20 @@ struct Bucket {
   };
 };
 
+// The different values seen so far, as bits: how often each occurred, and its weight. `size` is one more than
+// there is room for where there were too many.
+constexpr int64_t kMostDistinct = 65536;
+constexpr int kPlaceBits = 18;
+constexpr uint32_t kPlaces = uint32_t(1) << kPlaceBits;
+struct Distinct {
+  uint32_t* places; // 1 + the number of the value that lies there, or 0
+  uint32_t* values;
+  int64_t* counts;
+  double* sums;
+  uint32_t size, multiplier;
+  int32_t longest; // way from the first place of a value that is looked at
+};
+
 // A product of matrices, x w^T: rows of x, rows of w, and how long all are.
 struct Product {
   int64_t rows, cols, depth;

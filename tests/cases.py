@@ -230,6 +230,15 @@ def error_sums(rng: np.random.Generator) -> Iterator[Case]:
         yield name, (x, y + y * np.float32(2**-9)), {}
 
 
+def affine_error(rng: np.random.Generator) -> Iterator[Case]:
+    """Also scales that limit many codes, and infinite ones, whose codes are 0."""
+    for i, (name, x, made, options) in enumerate(_encoded(rng)):
+        scale = made.scale if i % 2 else (made.scale * 0.3).astype(made.scale.dtype)
+        scale[:, i % 5 :: 5] = np.inf
+        keep = {k: options[k] for k in ("qmin", "qmax", "group_size")}
+        yield name, (x, scale, made.zero_point, made.offset), keep
+
+
 def weighed_error(rng: np.random.Generator) -> Iterator[Case]:
     for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
         y = ref.to_float32(x)
@@ -361,6 +370,21 @@ def value_counts(rng: np.random.Generator) -> Iterator[Case]:
             yield name, (x, _importance(rng, x, i // 2)), {}
     every = np.arange(65536, dtype=np.uint16).reshape(4, -1)
     yield "every bfloat16", (every.view(ml_dtypes.bfloat16),), {}
+
+
+def distinct_values(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, x) in enumerate(matrices(rng, LENGTHS)):
+        if x.dtype == np.float32:
+            yield name, (x, _importance(rng, x, i // 4)), {}
+    every = rng.permutation(1 << 16).astype(np.float32).reshape(4, -1)
+    for zeros in ([0.0, -0.0, 0.0, -0.0], [0.0, 0.5, 1, 2], [np.nan, 1, np.inf, -np.inf]):
+        x = np.concatenate([every, np.float32(zeros).reshape(4, 1)], axis=1)
+        yield f"65536 values and {zeros}", (x,), {}
+    # Multiples of the inverse of what the kernel multiplies bits by: all would lie in one place.
+    step = pow(0x9E3779B1, -1, 1 << 32)
+    mixed = np.arange(1 << 14, dtype=np.uint64) * np.uint64(step) & np.uint64(0xFFFFFFFF)
+    alike = (mixed ^ mixed >> np.uint64(15) ^ mixed >> np.uint64(30)).astype(np.uint32)
+    yield "values of one place", (alike.view(np.float32).reshape(4, -1),), {}
 
 
 def bucket_sums(rng: np.random.Generator) -> Iterator[Case]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bitmill.checkpoint.data import read_tensor
+from bitmill.checkpoint.manifest import MANIFEST
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.write import write_tensors
 
@@ -91,6 +92,14 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    """The same, but for how it was asked for, of which the manifest tells."""
+    found = contents(folder)
+    manifest = json.loads(found[MANIFEST])
+    told = {"command": None, "sensitivity": None}
+    return found | {MANIFEST: json.dumps(manifest | told).encode()}
 
 
 @contextmanager

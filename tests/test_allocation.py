@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import pytest
 
+from bitmill import _knapsack
 from bitmill.allocation import allocate, frontier
 
 LABELS = ("W2", "W3", "W4", "W8")
@@ -100,6 +101,64 @@ def test_a_large_model_is_close_to_its_bound_and_the_same_on_every_run(seed):
         assert found.bytes <= budget
         assert found.error * 0.998 <= found.lower_bound <= found.error
         assert allocate(dict(choices), budget) == found
+
+
+def proportional(rng):
+    """Errors that fall by 1 a byte: all choices of the same bytes are as good as each other."""
+    sizes = sorted(2 * rng.randint(1, 10**6) for _ in range(8))
+    return [(float(4 * 10**6 - size), size) for size in sizes]
+
+
+def correlated(rng):
+    sizes = sorted(rng.randint(1, 10**6) for _ in range(8))
+    return [(4e6 - size + 1000 * i, size) for i, size in enumerate(sizes)]
+
+
+def six_decibels_a_bit(rng):
+    """The same gain per byte at each step in all tensors, whose sizes have no common factor."""
+    size = rng.randint(10**6, 10**8)
+    return [(size * 4.0**-b, size * b + rng.randint(0, 100)) for b in (2, 3, 4, 5, 6, 7, 8, 16)]
+
+
+def concave(rng):
+    """No choice but the first and the last is on the hull."""
+    size = rng.randint(10**5, 10**7)
+    return [(size * (1 - (b / 16) ** 2), size * b) for b in (2, 3, 4, 5, 6, 7, 8, 16)]
+
+
+@pytest.mark.parametrize("kind", [proportional, correlated, six_decibels_a_bit, concave])
+def test_the_search_ends_where_millions_of_choices_are_as_good_as_equal(kind, monkeypatch):
+    made = []
+    search = _knapsack._Search._with
+    monkeypatch.setattr(
+        _knapsack._Search,
+        "_with",
+        lambda self, *given: (made.append(self), search(self, *given))[1],
+    )
+    rng = random.Random(0)
+    choices = {}
+    for i in range(400):
+        options = kind(rng)
+        choices[f"t{i}"] = [(f"W{at}", size, error) for at, (error, size) in enumerate(options)]
+    least, most = (frontier(choices)[end].bytes for end in (0, -1))
+    found = allocate(choices, (least + most) // 2)
+    assert found.error * (1 - 1e-5) <= found.lower_bound <= found.error
+    assert made[-1].made < 5 * _knapsack.MOST_MADE  # and with each the time and the memory
+
+
+def test_equal_tensors_are_allocated_without_a_search_through_all_of_their_orders():
+    options = [(f"W{b}", b * 2**21, 4.0**-b) for b in (2, 3, 4, 5, 6, 8)]
+    choices = {f"t{i}": options for i in range(400)}
+    found = allocate(choices, 400 * 2**21 * 4 + 2**20)  # the half step is of no use
+    assert found.exact
+    assert found.lower_bound == found.error == 400 * 4.0**-4
+
+
+def test_a_sum_beyond_the_largest_float_is_infinite():
+    choices = {name: [("W2", 1, 1.7e308), ("W4", 2, 1.0)] for name in "ab"}
+    assert [point.error for point in frontier(choices)] == [float("inf"), 2.0]
+    found = allocate(choices, 2)
+    assert (found.error, found.lower_bound) == (float("inf"), float("inf"))
 
 
 def test_a_smaller_budget_never_has_a_smaller_error():

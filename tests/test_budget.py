@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import bitmill as bm
 from bitmill.checkpoint import CheckpointError, LayerScheme
 from bitmill.checkpoint.budget import parse_budget
-from checkpoints import contents, llama, make, weight
+from checkpoints import llama, made, make, weight
 from conftest import needs
 
 LAYER = "model.layers.0"
@@ -70,8 +71,9 @@ def test_same_choice_by_hand_gives_the_same_files(tmp_path: Path) -> None:
     assert by_hand == plan
     bm.quantize_checkpoint(src, tmp_path / "a", plan)
     bm.quantize_checkpoint(src, tmp_path / "b", by_hand)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert made(tmp_path / "a") == made(tmp_path / "b")
     assert bm.quantize_checkpoint(src, tmp_path / "a", plan).unchanged
+    assert bm.quantize_checkpoint(src, tmp_path / "a", by_hand).unchanged
 
 
 def test_the_weights_that_lose_most_get_most(tmp_path: Path) -> None:
@@ -182,6 +184,22 @@ def test_pinned_weights_get_their_label(src: Path) -> None:
         bm.plan_budget(src, "8bpw", LABELS, pinned={"other": "W8"})
     with pytest.raises(CheckpointError, match="no label is among the choices of all of"):
         bm.plan_budget(src, "8bpw", LABELS, pinned={Q: "W8", K: "W3"})
+
+
+def test_more_than_everything_takes_is_enough(src: Path) -> None:
+    most = bm.plan_budget(src, "999999999999999999999bpw", ["W2", "W8"])
+    assert most.allocation is not None
+    assert set(most.allocation.choice.values()) == {"W8"}
+    assert most.allocation.lower_bound == most.allocation.error
+
+
+def test_measured_bytes_must_be_those_of_the_plan(src: Path) -> None:
+    """As of a file that another version wrote, or that was mended by hand."""
+    found = bm.sensitivity(src, LABELS)
+    other = replace(found, candidates=found.candidates | {"W3": found.candidates["W2"]})
+    for wrong in (other, replace(found, candidates={"W2": found.candidates["W2"]})):
+        with pytest.raises(CheckpointError, match=r"says that 'W3' takes \d+ bytes"):
+            bm.plan_budget(src, "3.5bpw", sensitivity=wrong, pinned={"Linear": "W3"})
 
 
 def test_weights_that_no_candidate_suits_are_named(tmp_path: Path) -> None:

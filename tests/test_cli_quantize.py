@@ -14,7 +14,7 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import read_plan
-from checkpoints import CONFIG, config_of, contents, llama, make, weight
+from checkpoints import CONFIG, config_of, llama, made, make, weight
 from commands import run
 
 LAYER = "model.layers.0"
@@ -77,7 +77,7 @@ def test_plan_gives_the_bytes_of_the_options_it_was_made_with(src: Path, tmp_pat
     assert run("quantize", src, "--dry-run", "--plan", tmp_path / "plan.json", *options) == 0
     assert run("quantize", src, tmp_path / "a", "--plan", tmp_path / "plan.json") == 0
     assert run("quantize", src, tmp_path / "b", *options) == 0
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert made(tmp_path / "a") == made(tmp_path / "b")
 
 
 def test_plan_that_cannot_be_taken_is_one_line(
@@ -261,7 +261,7 @@ def test_minmax_gives_the_bytes_of_the_preset(src: Path, tmp_path: Path) -> None
     assert run("quantize", src, tmp_path / "cli", "--clip", "minmax") == 0
     plan = bm.plan_checkpoint(src, "W4A16", scale_dtype="auto")
     bm.quantize_checkpoint(src, tmp_path / "api", plan)
-    assert contents(tmp_path / "cli") == contents(tmp_path / "api")
+    assert made(tmp_path / "cli") == made(tmp_path / "api")
 
 
 def test_rules_keep_the_range_that_they_say(src: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import bitmill as bm
 from bitmill.checkpoint import read_plan, read_sensitivity
-from checkpoints import contents, llama, make
+from checkpoints import llama, made, make
 from commands import parsed, printed, run
 
 LAYER = "model.layers.0"
@@ -121,7 +121,7 @@ def test_budget_is_kept_and_told(
     assert said in dry
     assert said in wet
     bm.quantize_checkpoint(src, tmp_path / "b", plan)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert made(tmp_path / "a") == made(tmp_path / "b")
 
 
 def test_measured_file_and_plan_file_give_the_same_bytes(src: Path, tmp_path: Path) -> None:
@@ -135,11 +135,18 @@ def test_measured_file_and_plan_file_give_the_same_bytes(src: Path, tmp_path: Pa
     assert run("quantize", src, tmp_path / "b", *measured) == 0
     assert run("quantize", src, "--dry-run", *measured, "--plan", plan) == 0
     assert run("quantize", src, tmp_path / "c", "--plan", plan) == 0
-    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+    assert made(tmp_path / "a") == made(tmp_path / "b") == made(tmp_path / "c")
     layers = {t.module: t.layer for t in read_plan(plan).quantized}
     down = layers[f"{LAYER}.mlp.down_proj"]
     assert down is not None
     assert down.weights.bits == 2  # type: ignore[attr-defined]
+
+
+def test_the_first_of_pins_for_one_pattern_wins(src: Path, tmp_path: Path) -> None:
+    budget, plan = ["--budget", "9bpw", *CANDIDATES], tmp_path / "plan.json"
+    pins = ["--pin", "Linear=W4", "--pin", "re:.*down_proj=W2", "--pin", "Linear=W2"]
+    assert run("quantize", src, "--dry-run", *budget, *pins, "--plan", plan) == 0
+    assert {t.layer.weights.bits for t in read_plan(plan).quantized if t.layer} == {4}  # type: ignore[attr-defined]
 
 
 def test_rules_by_hand_give_the_same_weights(src: Path, tmp_path: Path) -> None:
@@ -152,7 +159,7 @@ def test_rules_by_hand_give_the_same_weights(src: Path, tmp_path: Path) -> None:
         'Linear = { bits = 6, clip = "mse" }\n'
     )
     assert run("quantize", src, tmp_path / "b", "--rules", rules) == 0
-    a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
+    a, b = made(tmp_path / "a"), made(tmp_path / "b")
     for name in ("model.safetensors", "config.json", "bitmill_manifest.json"):
         assert a[name] == b[name]
 

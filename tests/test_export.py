@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from bitmill.checkpoint import (
     open_checkpoint,
     read_tensor,
 )
-from bitmill.checkpoint.read import CONFIG, INDEX
+from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS
 from bitmill.checkpoint.target import WORK
 from bitmill.checkpoint.write import write_tensors
 from bitmill.export import walk
@@ -83,6 +84,20 @@ def test_activations_that_are_lost_are_told(src: Path, tmp_path: Path) -> None:
     assert "activations of 3 layers are not quantized in the target" in done.notes[-1]
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "mlx"])
+@pytest.mark.parametrize("shape", [(1, 32), (48, 100), (64, 384), (7, 4096)])
+def test_exports_hold_all_that_their_target_takes(name: str, shape: tuple[int, int]) -> None:
+    target = bm.targets.get(name)
+    exporter = walk.FORMATS[str(target.export)]
+    for bits, kind, size, scales in itertools.product(
+        target.supported_bits, target.kinds, target.group_sizes, target.scales
+    ):
+        symmetry = {"symmetric": kind == "symmetric", "offset": kind == "offset"}
+        scheme = bm.Affine(bits, **symmetry, group_size=size, scales=scales)
+        if target.why_not(scheme, shape) is None:
+            assert exporter.why_not(scheme, shape, "m") is None, scheme
+
+
 # Errors
 
 
@@ -102,8 +117,13 @@ def test_every_weight_that_cannot_be_held_is_named_by_its_reason(src: Path, tmp_
 
 
 def test_source_without_quantized_weights_is_refused(src: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nothing to export: no weight in it is quantized"):
+    with pytest.raises(CheckpointError, match=r"nothing to export: no weight in it is quantized$"):
         bm.export_checkpoint(src, tmp_path / "dst", to="mlx")
+
+
+def test_file_without_its_config_is_refused_with_a_hint(q: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json tells of that: name the folder"):
+        bm.export_checkpoint(min(q.glob("*.safetensors")), tmp_path / "dst", to="mlx")
 
 
 def test_what_others_quantized_is_refused(q: Path, tmp_path: Path) -> None:
@@ -130,22 +150,76 @@ def test_broken_weight_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "dst").exists()
 
 
-def test_names_that_would_be_given_twice_are_an_error(q: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", walk.TARGETS)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_scales_that_are_no_numbers_are_named_and_leave_nothing(
+    tmp_path: Path, to: str, value: float
+) -> None:
+    if to == "onnx":
+        needs("onnx")
+    one = bm.quantize(np.ones((32, 64), np.float32), bm.Affine(4, scales="float16"))
+    scale = one.arrays["scale"].copy()
+    scale[3] = value
+    broken = bm.QTensor(one.scheme, one.shape, one.dtype, one.arrays | {"scale": scale})
+    bm.save({"a.weight": one, "m.weight": broken}, tmp_path / "q.safetensors")
+    with pytest.raises(CheckpointError, match=f"'m.weight': scale holds {value}: the checkpoint"):
+        bm.export_checkpoint(tmp_path / "q.safetensors", tmp_path / "dst", to=to)
+    assert not (tmp_path / "dst").exists()
+
+
+def test_only_file_that_is_left_gets_the_name_that_loaders_look_for(
+    q: Path, tmp_path: Path
+) -> None:
+    """Of a source whose second file holds nothing but scales of weights that begin in the first."""
+    held = {info.name: read_tensor(path, info) for path, info in open_checkpoint(q).tensors()}
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    homes = {name: files[name.endswith("_scale")] for name in held}
+    split = tmp_path / "split"
+    shutil.copytree(q, split, ignore=shutil.ignore_patterns("*.safetensors*"))
+    for file in files:
+        write_tensors(split / file, {name: held[name] for name in held if homes[name] == file})
+    (split / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": homes}))
+    bm.export_checkpoint(split, tmp_path / "dst", to="mlx")
+    assert [path.name for path in (tmp_path / "dst").glob("*.safetensors")] == [WEIGHTS]
+    assert not (tmp_path / "dst" / INDEX).exists()
+    assert bm.export_checkpoint(split, tmp_path / "again", to="gptq").files.keys() == {
+        WEIGHTS,
+        CONFIG,
+    }
+
+
+def test_names_that_would_be_given_twice_are_an_error(tmp_path: Path) -> None:
     one = bm.quantize(np.ones((2, 64), np.float32), bm.Affine(4))
     bm.save({"m": one, "m.weight": one}, tmp_path / "q.safetensors")
     with pytest.raises(CheckpointError, match="two weights would be those of module 'm'"):
         bm.export_checkpoint(tmp_path / "q.safetensors", tmp_path / "dst", to="mlx")
-    places = {info.name: path for path, info in open_checkpoint(q).tensors()}
-    module = f"{LAYER}.self_attn.q_proj"
-    other = next(path for path in places.values() if path != places[f"{module}.weight_packed"])
-    held = {info.name: read_tensor(path, info) for path, info in open_checkpoint(other).tensors()}
-    write_tensors(other, {**held, f"{module}.scales": np.ones(2, np.float32)})
-    index = json.loads((q / INDEX).read_text())
-    index["weight_map"][f"{module}.scales"] = other.name
-    (q / INDEX).write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match=f"two tensors would have the name '{module}.scales'"):
-        bm.export_checkpoint(q, tmp_path / "dst", to="mlx")
+
+
+@pytest.mark.parametrize("shards", ["5GB", "100KB"])
+@pytest.mark.parametrize(("to", "part"), [("mlx", "scales"), ("gptq", "g_idx")])
+def test_kept_tensor_that_is_called_like_a_part_of_a_weight_is_an_error(
+    tmp_path: Path, shards: str, to: str, part: str
+) -> None:
+    """In the same file as the weight, or in another."""
+    name = f"{LAYER}.self_attn.q_proj.{part}"
+    src = make(tmp_path / "src", llama() | {name: np.ones(2, np.float32)})
+    scheme = bm.Affine(4, group_size=128, scales="bfloat16")
+    bm.quantize_checkpoint(src, tmp_path / "q", scheme, max_shard_size=shards)
+    with pytest.raises(CheckpointError, match=f"q: two tensors would have the name '{name}'"):
+        bm.export_checkpoint(tmp_path / "q", tmp_path / "dst", to=to)
     assert not (tmp_path / "dst").exists()
+
+
+def test_kept_tensor_does_not_take_the_place_of_codes_in_a_graph(tmp_path: Path) -> None:
+    needs("onnx")
+    plain = {"m.weight": llama()["lm_head.weight"]}
+    odd = plain | {"m.weight_codes": np.ones(8, np.float32)}
+    for name, tensors in (("plain", plain), ("odd", odd)):
+        src = make(tmp_path / name / "src", tensors)
+        bm.quantize_checkpoint(src, tmp_path / name / "q", {"m": bm.Affine(4, group_size=128)})
+        done = bm.export_checkpoint(tmp_path / name / "q", tmp_path / name / "onnx", to="onnx")
+        assert done.kept == ()
+    assert contents(tmp_path / "odd" / "onnx") == contents(tmp_path / "plain" / "onnx")
 
 
 def test_source_that_changes_meanwhile_is_an_error(q: Path, tmp_path: Path) -> None:
@@ -175,6 +249,15 @@ def test_target_that_holds_something_is_refused_unless_it_may_be_replaced(
     bm.export_checkpoint(q, tmp_path / "new", to="mlx")
     assert contents(dst) == {**contents(tmp_path / "new"), "mine.txt": b"mine"}
     assert {*done.replaced, *done.removed} == before.keys() - {"mine.txt"}
+
+
+def test_config_of_what_was_there_is_listed_when_it_goes(q: Path, tmp_path: Path) -> None:
+    needs("onnx")
+    bm.export_checkpoint(q, tmp_path / "dst", to="mlx")
+    before = contents(tmp_path / "dst").keys()
+    done = bm.export_checkpoint(q, tmp_path / "dst", to="onnx", overwrite=True)
+    assert {*done.removed} == before - contents(tmp_path / "dst").keys()
+    assert CONFIG in done.removed
 
 
 def test_run_that_quantizes_into_the_target_is_not_disturbed(q: Path, tmp_path: Path) -> None:

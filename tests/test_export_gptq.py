@@ -49,6 +49,7 @@ SYMMETRIC = [
     bm.Affine(8, axis=None, scales="float16"),
     bm.Affine(4, group_size=32, scale_rule="signed_max", scales="bfloat16"),
     bm.Affine(4, group_size=96, narrow_range=True, scales="float16"),
+    bm.Affine(4, group_size=512, scales="float16"),  # a row is a group
 ]
 ASYMMETRIC = [
     *(bm.Affine(bits, symmetric=False, group_size=64, scales="float16") for bits in WIDTHS),
@@ -74,7 +75,7 @@ def test_words_unpack_to_our_codes_and_values(tmp_path: Path, to: str, scheme: b
     assert config_of(folder) == {
         "quant_method": "gptq",
         "bits": scheme.bits,
-        "group_size": scheme.group_size or -1,
+        "group_size": -1 if scheme.group_size in (None, 512) else scheme.group_size,
         "sym": scheme.symmetric,
         "desc_act": False,
         "checkpoint_format": to,
@@ -141,6 +142,13 @@ def test_what_gptq_cannot_hold_is_refused(
     with pytest.raises(CheckpointError, match=f"gptq cannot hold just these values: {NAME}.*{why}"):
         bm.export_checkpoint(src, tmp_path / "gptq", to="gptq")
     assert not (tmp_path / "gptq").exists()
+
+
+def test_two_levels_of_scales_are_refused_as_such(tmp_path: Path) -> None:
+    scheme = bm.Affine(4, group_size=32, scales=bm.Scales("float16", bits=6, super_block=128))
+    src = quantized(tmp_path, scheme)
+    with pytest.raises(CheckpointError, match="one scale per group, no two-level scales"):
+        bm.export_checkpoint(src, tmp_path / "gptq", to="gptq")
 
 
 def test_embeddings_are_refused(tmp_path: Path) -> None:

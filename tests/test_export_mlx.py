@@ -47,8 +47,8 @@ def test_same_inputs_and_scales_give_the_peers_bytes(name: str) -> None:
         same_bits(np.ascontiguousarray(array), peers[part], part)
 
 
-def value_of(parts: Any, bits: int, columns: int) -> np.ndarray:
-    """scale · u + bias in float64, by a reader of its own."""
+def value_of(parts: Any, bits: int, columns: int, *, rounded: bool) -> np.ndarray:
+    """scale · u + bias in float64, by a reader of its own; products rounded as those of offsets."""
     stream = np.unpackbits(parts["weight"].view(np.uint8), axis=1, bitorder="little")
     fields = stream[:, : columns * bits].reshape(len(stream), columns, bits)
     codes = fields @ (1 << np.arange(bits))
@@ -56,7 +56,7 @@ def value_of(parts: Any, bits: int, columns: int) -> np.ndarray:
     scale, bias = (
         np.repeat(parts[name].astype(np.float64), size, axis=1) for name in ("scales", "biases")
     )
-    return scale * codes + bias
+    return (scale * codes).astype(np.float32) + bias if rounded else scale * codes + bias
 
 
 SCHEMES = [
@@ -64,7 +64,10 @@ SCHEMES = [
     *(bm.Affine(bits, symmetric=False, group_size=32, scales="float16") for bits in WIDTHS),
     *(bm.Affine(8, symmetric=False, scales=scales) for scales in ("float16", "bfloat16")),
     *(bm.Affine(4, group_size=128, scales=scales) for scales in ("float16", "bfloat16")),
-    bm.Affine(4, symmetric=False, offset=True, group_size=64, scales="float16"),
+    *(
+        bm.Affine(4, symmetric=False, offset=True, group_size=64, scales=scales)
+        for scales in ("float32", "float16", "bfloat16")
+    ),
     bm.Affine(4, group_size=128, scale_rule="signed_max", scales="float16"),
     bm.Affine(4, group_size=32, scales=bm.Scales("float16", bits=6, super_block=128)),
     bm.Affine(4, axis=None),
@@ -79,7 +82,7 @@ def test_tensors_stand_for_just_our_values(tmp_path: Path, scheme: bm.Affine) ->
     assert {name: (a.dtype.name, a.shape) for name, a in parts.items()} == {
         field.name: (field.dtype, field.shape) for field in mlx.tensors(scheme, q.shape)
     }
-    exact = value_of(parts, scheme.bits, q.shape[1])
+    exact = value_of(parts, scheme.bits, q.shape[1], rounded=scheme.offset)
     assert np.array_equal(exact.astype(np.float32), q.dequantize())
     said = json.loads((folder / "config.json").read_text())
     size = q.shape[1] // parts["scales"].shape[1]
@@ -151,6 +154,19 @@ def test_what_mlx_cannot_hold_is_refused(
     with pytest.raises(CheckpointError, match=f"mlx cannot hold just these values: {NAME}.*{why}"):
         bm.export_checkpoint(src, tmp_path / "mlx", to="mlx")
     assert not (tmp_path / "mlx").exists()
+
+
+def test_module_called_like_a_key_of_the_config_is_refused_where_it_would_take_its_place(
+    tmp_path: Path,
+) -> None:
+    x, path = np.ones((32, 64), np.float32), tmp_path / "q.safetensors"
+    most = {name: bm.quantize(x, bm.Affine(4, group_size=32)) for name in ("a", "b", "mode")}
+    bm.save(most, path)
+    assert "mode" in bm.export_checkpoint(path, tmp_path / "mlx", to="mlx").weights
+    bm.save(most | {"mode": bm.quantize(x, bm.Affine(8, group_size=32))}, path)
+    with pytest.raises(CheckpointError, match="mlx cannot tell of module 'mode', whose width"):
+        bm.export_checkpoint(path, tmp_path / "other", to="mlx")
+    assert not (tmp_path / "other").exists()
 
 
 def test_bias_that_overflows_is_refused_by_name(tmp_path: Path) -> None:

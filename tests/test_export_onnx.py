@@ -17,7 +17,7 @@ from bitmill.export import onnx
 from checkpoints import contents, llama, make
 from conftest import needs, same_bits
 from exports import NAME, exported, quantized
-from test_golden_matmulnbits import Peer
+from test_golden_matmulnbits import DIFFERING, Peer
 
 GOLDEN = [name for name in golden_files.names("ort") if name.startswith("nbits")]
 KEYS = {"weight_codes": "B", "weight_scales": "scales", "weight_points": "zero_points"}
@@ -41,6 +41,11 @@ def test_same_inputs_give_the_peers_bytes_but_for_ties_and_zero_groups(name: str
     same_bits(np.ascontiguousarray(made["weight_scales"])[~peer.zero], peer.q.scale[~peer.zero])
     if not peer.symmetric:
         assert made["weight_points"].tobytes() == peer.arrays["zero_points"].tobytes()
+    ours, theirs = (
+        np.unpackbits(blobs, bitorder="little").reshape(-1, peer.bits)
+        for blobs in (made["weight_codes"], peer.arrays["B"])
+    )
+    assert int((ours != theirs).any(axis=1).sum()) == DIFFERING[name]
 
 
 def outputs(folder: Path) -> dict[str, np.ndarray]:

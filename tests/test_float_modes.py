@@ -15,6 +15,12 @@ from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from test_values import CUTS, KINDS, SMALLEST
 
+CODEBOOKS = [
+    bm.KMeans(3), bm.KMeans(2, "row", pin_zero=True, values="float16"),
+    bm.KMeans(4, "row", rows_per_codebook=5, values="bfloat16"), bm.NF4(16), bm.NF4(16, clip="mse"),
+    bm.LearnedTable(3, 16), bm.Float("fp8_e4m3"), bm.Float("mxfp4"), bm.Float("nvfp4"),
+]  # fmt: skip
+
 
 def outcomes(x: Array, scheme: bm.Affine | bm.Outliers, **options: Any) -> list[bytes]:
     """All that comes out of quantizing `x` and back."""
@@ -133,6 +139,41 @@ if float_modes.HERE:
             each = itertools.product(values, schemes, (None, weights))
             made = [bm.quantize(x, scheme, importance=w) for x, scheme, w in each]
             return [[a.tobytes() for a in q.arrays.values()] for q in made]
+
+        wanted = found()
+        with float_modes.mode(float_modes.MODES[mode]):
+            got = found()
+        assert got == wanted
+
+    @pytest.mark.parametrize("mode", float_modes.MODES)
+    def test_a43_a44_mode_changes_no_codebook(rng, mode):
+        values = [x for name in FLOATS for x in awkward(rng, name)]
+        values += [np.resize(values[0], 200_000), rng.standard_normal(100_000) * 2.0**-130]
+        weights = 2.0**-1040 * rng.random(45)
+
+        def found() -> list[bytes]:
+            made = [bm.kmeans1d(x, 5) for x in values]
+            made += [bm.kmeans1d(x, 9, weights) for x in values[:-2]]
+            arrays = [a for book in made for a in (book.centroids, book.assignments, book.counts)]
+            sums = np.array([(book.inertia, book.bound) for book in made])
+            return [a.tobytes() for a in (*arrays, sums)]
+
+        wanted = found()
+        with float_modes.mode(float_modes.MODES[mode]):
+            got = found()
+        assert got == wanted
+
+    @pytest.mark.parametrize("mode", float_modes.MODES)
+    @pytest.mark.parametrize("scheme", CODEBOOKS, ids=str)
+    def test_a43_a44_mode_changes_no_table_or_float(rng, scheme, mode):
+        values = [x for name in FLOATS for x in awkward(rng, name)]
+        weights = rng.random(45) ** 9 if scheme.takes_importance else None
+
+        def found() -> list[list[bytes]]:
+            made = [bm.quantize(x, scheme, importance=w) for x in values for w in (None, weights)]
+            backs = [[q.dequantize(dtype=name) for name in FLOATS] for q in made]
+            pairs = zip(made, backs, strict=True)
+            return [[a.tobytes() for a in (*q.arrays.values(), *back)] for q, back in pairs]
 
         wanted = found()
         with float_modes.mode(float_modes.MODES[mode]):

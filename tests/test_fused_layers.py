@@ -40,6 +40,8 @@ FUSED = [
     ("attention.self", ("query", "key", "value")),
     ("mlp", ("gate_proj", "up_proj")),
     ("mlp.shared_expert", ("gate_proj", "up_proj")),
+    ("feed_forward", ("w1", "w3")),
+    ("self_attn.mla", ("q_a_proj", "kv_a_proj_with_mqa")),
     ("mlp.experts", ("0.gate_proj", "0.down_proj", "1.gate_proj", "7.up_proj")),
     ("block_sparse_moe.experts", ("0.w1", "0.w2", "3.w3")),
 ]

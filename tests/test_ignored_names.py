@@ -81,3 +81,24 @@ def test_modules_of_a_model_of_several_parts_are_found_under_other_names(tmp_pat
     for name, ignored in zip(renamed, (False, True, True, True), strict=True):
         assert any(re.match(pattern, name) for pattern in patterns) is ignored, name
     assert "lm_head" in config["ignore"]
+
+
+def test_part_of_a_model_is_not_taken_for_another_that_lies_beside_it(tmp_path: Path) -> None:
+    """Both are in `model`, and have layers of the same names."""
+    layer = "layers.0.self_attn.o_proj"
+    vision = f"model.vision_tower.encoder.{layer}"
+    config = planned_config(
+        tmp_path,
+        linear(f"model.language_model.{layer}", vision, "model.projector.linear"),
+        LLAVA,
+        ignore=["re:model.vision_tower.*", "re:model.projector.*"],
+    )
+    patterns = [name.removeprefix("re:") for name in config["ignore"]]
+    for name, ignored in {
+        f"model.language_model.{layer}": False,
+        f"language_model.model.{layer}": False,
+        vision: True,
+        f"vision_tower.vision_model.encoder.{layer}": True,
+        "multi.projector.linear": True,
+    }.items():
+        assert any(re.match(pattern, name) for pattern in patterns) is ignored, name

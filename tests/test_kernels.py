@@ -107,6 +107,19 @@ def test_histograms_of_pieces_add_up(isa, rng, shape):
         same_bits(kernels.histogram(x, *window, bins=300, num_threads=threads), wanted)
 
 
+@pytest.mark.parametrize("more", [0, 1 << 14, 1 << 15])
+def test_different_values_of_shares_are_counted_together(isa, rng, more):
+    """Shares have 49,152 of them each; with 16,384 that are not in all there are 65,536."""
+    x = rng.integers(0, 3 << 14, (3, 1 << 20)).astype(np.float32)
+    x[1] += more
+    wanted = reference.distinct_values(x)
+    assert (wanted is None) == (more > 1 << 14)
+    for threads in (1, 2, 3):
+        got = kernels.distinct_values(x, num_threads=threads)
+        for a, b in zip(outputs(got), outputs(wanted), strict=True):
+            same_bits(a, b)
+
+
 @pytest.mark.parametrize("module", [kernels, reference])
 def test_zero_points_come_in_the_width_of_the_codes(module):
     codes, one = np.zeros((1, 2), np.uint8), np.ones((1, 1), np.float32)

@@ -13,8 +13,8 @@ import pytest
 import bitmill as bm
 from bitmill import _core
 from bitmill._dtypes import FLOATS, dtype
+from bitmill._sizes import MOST_DISTINCT as FEW
 from bitmill.kmeans import centroids, row_centroids
-from bitmill.population import FEW
 from conftest import needs
 
 
@@ -58,6 +58,21 @@ def test_weights_per_element_and_per_column(isa, rng, name):
     again = bm.kmeans1d(x, 5, np.broadcast_to(columns, x.shape))
     assert again.centroids.tobytes() == book.centroids.tobytes()
     assert book.inertia < inertia(x, bm.kmeans1d(x, 5), columns)
+
+
+@pytest.mark.parametrize("exponent", [-1060, -300, 990, 1010])
+def test_only_ratios_of_weights_matter(rng, exponent):
+    x, w = rng.standard_normal(90).astype(np.float32), rng.integers(1, 8, 90).astype(float)
+    plain, scaled = bm.kmeans1d(x, 3, w), bm.kmeans1d(x, 3, np.ldexp(w, exponent))
+    assert scaled.centroids.tobytes() == plain.centroids.tobytes()
+    assert scaled.inertia == math.ldexp(plain.inertia, exponent)
+
+
+def test_an_inertia_that_float64_cannot_hold_is_refused():
+    x = np.array([0, 1e20], np.float32)
+    with pytest.raises(ValueError, match=r"weights are so large that Σw.* overflows float64: div"):
+        bm.kmeans1d(x, 1, [1e300, 1e300])
+    assert bm.KMeans(1).quantize(x.reshape(1, -1)).arrays["codebook"].shape == (1, 2)
 
 
 def test_weights_that_are_all_zero_count_as_one(rng):
@@ -125,6 +140,15 @@ def test_subnormal_huge_and_constant_values():
         check(x, bm.kmeans1d(x, 2), 2)
     assert bm.kmeans1d(x, 2).inertia == 0
     assert bm.kmeans1d(np.array([7], np.float32), 1).centroids.tolist() == [7]
+
+
+@pytest.mark.parametrize("k", [2, 4, 256])
+def test_zeros_of_both_signs_lie_in_one_cluster(isa, rng, k):
+    """Of buckets, two end or begin with them, and an even number of clusters meet there."""
+    x = np.concatenate([np.arange(-(1 << 18), 1 << 18), np.zeros(200)]) * 2.0**-149
+    x = np.where((x == 0) & (rng.random(x.size) < 0.5), -0.0, x).astype(np.float32)
+    for weights in (None, np.ones(x.size)):
+        check(x, bm.kmeans1d(x, k, weights), k)
 
 
 def test_an_offset_costs_no_accuracy(rng):
@@ -209,16 +233,68 @@ def test_one_digest_for_every_isa_and_thread_count(isa):
 DIGEST = "d9b74e564ef4c65aa0fe838978a5126f4bd40c639012c3da9420a0c229a99343"
 
 
-@pytest.mark.parametrize("k", [4, 16, 50])
-def test_no_start_of_scikit_learn_does_better(rng, k):
+def skewed(rng):
+    return np.exp(2 * rng.standard_normal(400))
+
+
+def bimodal(rng):
+    return np.concatenate([rng.standard_normal(300), 5 + 0.1 * rng.standard_normal(100)])
+
+
+def ties(rng):
+    return np.rint(8 * rng.standard_normal(400)) / 8
+
+
+def subnormal(rng):
+    return np.rint(300 * rng.standard_normal(400)) * 2.0**-149
+
+
+def far_away(rng):
+    return 2.0**14 + rng.standard_normal(400)
+
+
+def in_buckets(rng):
+    return rng.standard_normal(FEW + 4000)
+
+
+@pytest.mark.parametrize(
+    ("values", "k", "starts"),
+    [*((f, k, 10) for f in (skewed, bimodal, ties, subnormal, far_away) for k in (4, 16)),
+     (bimodal, 50, 10), (in_buckets, 256, 1)],
+)  # fmt: skip
+def test_no_start_of_scikit_learn_does_better(rng, values, k, starts):
     cluster = needs("sklearn.cluster")
-    x = np.concatenate([rng.standard_normal(900), 5 + 0.1 * rng.standard_normal(300)])
-    x = x.astype(np.float32)
-    fitted = cluster.KMeans(k, n_init=10, random_state=0).fit(x.astype(np.float64)[:, np.newaxis])
-    assert bm.kmeans1d(x, k).inertia <= fitted.inertia_ * (1 + 1e-12)
+    x = values(rng).astype(np.float32)
+    unit = np.float64(np.abs(x).max())
+    wide = (x / unit)[:, np.newaxis]
+    fitted = cluster.KMeans(k, n_init=starts, max_iter=50, random_state=0).fit(wide)
+    assert bm.kmeans1d(x, k).inertia / unit / unit <= fitted.inertia_ * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1, 200_000])
-def test_few_different_values_are_solved_exactly_however_many_they_fill(size):
-    x = np.resize(np.random.default_rng(5).standard_normal(1 << 16).astype(np.float32), size)
+@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1, 200_000, 1_200_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_different_values_are_solved_exactly_however_many_they_fill(isa, size, weighted):
+    rng = np.random.default_rng(5)
+    x = np.resize(rng.standard_normal(FEW).astype(np.float32), size)
+    w = rng.integers(1, 9, size) * 0.125 if weighted else None
+    books = [bm.kmeans1d(x, 8, w, num_threads=threads) for threads in (1, 3)]
+    assert books[0].exact
+    assert books[0].centroids.tobytes() == books[1].centroids.tobytes()
+    assert books[0].counts.tolist() == books[1].counts.tolist()
+    best = bm.kmeans1d(x, 8, w, exact=True)
+    np.testing.assert_allclose(books[0].centroids, best.centroids, rtol=1e-12)
+    assert (books[0].assignments == best.assignments).all()
+
+
+def test_one_value_more_is_put_into_buckets():
+    x = np.resize(np.arange(FEW + 1, dtype=np.float32), 200_000)
+    assert not bm.kmeans1d(x, 8).exact
+    x[x == FEW] = -0.0
     assert bm.kmeans1d(x, 8).exact
+
+
+def test_few_values_that_are_pinned_to_zero_are_solved_exactly(rng):
+    pool = np.sort(rng.standard_normal(5000).astype(np.float32))
+    x = rng.permutation(np.repeat(pool, 40))
+    best = bm.kernels.kmeans_edges(pool[np.newaxis].astype(np.float64), None, 8, pin_zero=True)
+    np.testing.assert_allclose(centroids(x, 8, pin_zero=True), best.centroids[0], rtol=1e-12)

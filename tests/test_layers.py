@@ -15,7 +15,7 @@ import bitmill
 PACKAGE = Path(bitmill.__file__).parent
 LAYERS = [
     {"_dtypes", "_lookup", "_minifloats", "_results", "_core"},
-    {"_check", "_sizes"},
+    {"_check", "_floats", "_sizes"},
     {"_arguments"},
     {"_threads"},
     {"kernels", "reference"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
-    {"export", "plot"},
+    {"export", "plot", "reports"},
     {"cli"},
     {"__main__"},
 ]

@@ -105,6 +105,13 @@ def test_what_the_pads_hold_is_not_read(layout, shape, data):
     assert (layout.unpack(layout.pack(padded), shape) == codes).all()
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2, 8), (2, 3, 8), (3, 2, 1)])
+def test_rows_of_one_run_are_put_in_order(shape):
+    layout = bm.layouts.Interleaved(tuple(range(8)), bm.layouts.Nibbles(4, signed=False))
+    codes = codes_for(layout, shape)
+    assert (layout.unpack(layout.pack(codes), shape) == codes).all()
+
+
 @given(any_layout(), shapes)
 def test_out_is_filled_and_strides_do_not_matter(layout, shape):
     codes = codes_for(layout, shape)
@@ -276,6 +283,9 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda: Interleaved((), Words(4)), ValueError, "order=() is no permutation"),
     (lambda: Interleaved((0,), 4), TypeError, "inner is a int; wanted a layout"),
     (lambda: Interleaved((0,), Tiles()), ValueError, "puts rows together"),
+    (lambda: Interleaved(5, Words(4)), TypeError, "order=5 is a int; order takes a tuple of ints"),
+    (lambda: Tiles(16, True), TypeError, "depth=True is a bool"),
+    (lambda: Tiles(16, 4.0), TypeError, "depth=4.0 is a float"),
     (lambda: Tiles(0), ValueError, "rows=0 must be between 1"),
     (lambda: Tiles(16, 3), ValueError, "depth=3 is not one of: 1, 2, 4, 8"),
     (lambda: Tiles(inner=Words(4)), ValueError, "does not make a row into a row of bytes"),
@@ -320,9 +330,11 @@ def test_wrong_arrays_are_refused(layout):
     [Words(4), Blobs(4, 32), Nibbles(), Tiles(inner=Nibbles()), Interleaved(AWQ, Nibbles())],
 )
 def test_codes_out_of_range_are_refused(layout):
-    codes = np.zeros((4, 64), np.int8)
+    """By their places in the array that was given, not among pads or in a tile."""
+    codes = np.zeros((4, 63), np.int8)
     codes[1, 2], codes[3, 0] = 8, -9
-    with pytest.raises(ValueError, match=r"outside -8\.\.7, the range of 4 bits"):
+    said = "2 values outside -8..7, the range of 4 bits; the first, codes.flat[65], is 8"
+    with pytest.raises(ValueError, match=re.escape(said)):
         layout.pack(codes)
 
 

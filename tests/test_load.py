@@ -355,6 +355,18 @@ def test_group_that_does_not_fit_the_tensors_is_refused(
     refused(say(folder, config), "tensor 'model.layers.0.*weight': ")
 
 
+@pytest.mark.parametrize("order", ["group", "dynamic", True])
+def test_groups_of_columns_that_are_no_neighbours_are_refused(tmp_path: Path, order: Any) -> None:
+    folder = quantized(tmp_path, LayerScheme(bm.Affine(4, group_size=128)))
+    config = said(folder)
+    weights = config["quantization_config"]["config_groups"]["group_0"]["weights"]
+    weights["actorder"] = "static"
+    before = np.asarray(bm.load_checkpoint(say(folder, config))[f"{Q_PROJ}.weight"])
+    assert before.shape == (256, 256)
+    weights["actorder"] = order
+    refused(say(folder, config), f"its groups are those of weight_g_idx .actorder {order!r}")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -25,7 +25,7 @@ from bitmill.checkpoint.header import read_header
 from bitmill.checkpoint.read import INDEX
 from bitmill.checkpoint.sizes import parse_size
 from bounded import SLACK, Weights, convert, digests, write_checkpoint
-from checkpoints import contents, make, weight
+from checkpoints import contents, made, make, weight
 from commands import parsed, printed, run
 
 MIB = 1 << 20
@@ -191,7 +191,7 @@ def test_too_little_memory_is_an_error_before_anything_is_written(
     assert not dst.exists()
     bm.quantize_checkpoint(src, dst, plan, max_memory=costs[name])
     assert run("quantize", src, tmp_path / "cli", *minmax, "--max-memory", costs[name]) == 0
-    assert contents(dst) == contents(tmp_path / "cli")
+    assert made(dst) == made(tmp_path / "cli")
 
 
 def test_row_that_memory_has_no_room_for_is_an_error(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_files_of_weights_are_no_larger_than_asked(
         assert not (dst / INDEX).exists()
     plan = bm.plan_checkpoint(src, "W4A16", scale_dtype="auto")
     bm.quantize_checkpoint(src, tmp_path / "api", plan, max_shard_size=limit)
-    assert contents(dst) == contents(tmp_path / "api")
+    assert made(dst) == made(tmp_path / "api")
 
 
 def test_dry_run_of_a_plan_shows_the_files_that_are_asked_for(

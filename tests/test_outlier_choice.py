@@ -172,3 +172,26 @@ def test_loss_is_the_least_of_all_shares_of_few_outliers() -> None:
     shares = [s for s in itertools.product(range(4), repeat=3) if sum(s) == 3]
     q = bm.quantize(x, bm.Outliers(inner, count=3, by="loss"))
     assert bm.metrics(x, q).mse == min(map(lost, shares))
+
+
+def test_loss_is_weighed_by_importance() -> None:
+    """Enumerated: the one outlier is that of the row where it removes the most of Σ w·(x − x̂)²."""
+    inner = bm.Affine(3, clip="mse")
+    for seed in range(8):
+        x = values(4, 40, seed=seed)
+        importance = np.random.default_rng(seed).lognormal(0, 3, x.shape)
+
+        def lost(y: Any, x: Any = x, importance: Any = importance) -> float:
+            return float((importance * (x.astype(np.float64) - y) ** 2).sum())
+
+        tried = []
+        for row in range(4):
+            at = row, np.argmax(np.abs(x[row]))
+            rest = x.copy()
+            rest[at] = 0
+            y = np.asarray(bm.quantize(rest, inner, importance=importance)).copy()
+            y[at] = x[at].astype(np.float16)
+            tried.append(lost(y))
+        scheme = bm.Outliers(inner, count=1, by="loss")
+        found = lost(np.asarray(bm.quantize(x, scheme, importance=importance)))
+        assert found == pytest.approx(min(tried), rel=1e-12)

@@ -151,6 +151,12 @@ def test_wrong_arguments_are_named() -> None:
         bm.plot.codebook([0.0], np.where(np.arange(8) == 5, np.nan, np.ones(8)))
     with pytest.raises(ValueError, match="no QTensor, and no array of finite values"):
         bm.plot.codebook([], x)
+    with pytest.raises(ValueError, match="no QTensor, and no array of finite values"):
+        bm.plot.codebook("NF4", x)
+    with pytest.raises(TypeError, match="q is a ndarray; wanted a QTensor"):
+        bm.plot.histogram(q, x)
+    with pytest.raises(ValueError, match="bins=10001 must be between 1 and 10000"):
+        bm.plot.codebook(q, x, bins=10_001)
     with pytest.raises(ValueError, match="600 values are more than a figure shows"):
         bm.plot.codebook(np.arange(600.0), np.arange(600.0))
 

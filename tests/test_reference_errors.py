@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+import bitmill as bm
 import engines
 from bitmill._dtypes import FLOATS, dtype
 
@@ -151,3 +152,44 @@ def test_wrong_importance_of_sums_is_named(fn):
         fn.weighed_error(x, x, None)
     with pytest.raises(ValueError, match="importance"):
         fn.weighed_error(x, x, np.ones((1, 2), np.float32))
+
+
+AFFINE = [  # every kind of parameters, and ranges that limit codes
+    {},
+    {"symmetric": False},
+    {"symmetric": False, "offset": True},
+    {"scale_rule": "signed_max"},
+    {"clip": "percentile:90"},
+    {"clip": "mse"},
+    {"bits": 8, "symmetric": False, "scales": "bfloat16"},
+    {"bits": 16},
+]
+
+
+@pytest.mark.parametrize("options", AFFINE, ids=str)
+@pytest.mark.parametrize("name", FLOATS)
+def test_errors_of_affine_codes_are_those_of_the_decoded_values(fn, rng, options, name):
+    scheme = bm.Affine(**{"bits": 4, "group_size": 48} | options)
+    x = rng.standard_normal((3, 5000)).astype(dtype(name))
+    x[1, :96] = 1  # constant groups
+    x[2, :480] = np.abs(x[2, :480])
+    q = bm.quantize(x, scheme)
+    offset = scheme.params(q.arrays, x.shape)[2]
+    scale = q.scale
+    if offset is not None:
+        scale = np.where(np.arange(105) < 2, [[1], [np.inf], [1]], 1).astype(np.float32) * scale
+    found = fn.affine_error(
+        x, scale, q.zero_point, offset, **scheme.code_range._asdict(), group_size=48
+    )
+    assert (found == fn.error_sums(x, np.asarray(q)).dd).all()
+
+
+def test_errors_of_affine_codes_by_hand(fn):
+    x = np.array([[0.5, 1.25, 9, -3], [1, 1, 1, 3]], np.float32)
+    scale = np.array([[1], [np.inf]], np.float32)
+    # 0.5 and 1.25 become 0 and 1; 9 and -3 are limited to 3 and -2; the scale of infinity gives 0.
+    assert fn.affine_error(x, scale, qmin=-2, qmax=3).tolist() == [0.25 + 0.0625 + 36 + 1, 12.0]
+    offset = np.array([[0.5], [1]], np.float32)
+    found = fn.affine_error(x, scale, None, offset, qmin=0, qmax=3)
+    assert found.tolist() == [0.25**2 + 5.5**2 + 3.5**2, 4.0]
+    assert fn.affine_error(x[:0], scale[:0], qmin=0, qmax=3).shape == (0,)

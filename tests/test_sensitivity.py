@@ -317,6 +317,11 @@ def test_file_gives_back_what_was_saved(src: Path, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.partial")) == []
 
 
+def tensor_said(**measure: Any) -> dict[str, Any]:
+    measured = {"W4": {"bytes": 1, "error": 0, "sqnr_db": None} | measure}
+    return {"dtype": "F32", "name": "a", "shape": [], "measured": measured}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -324,6 +329,9 @@ def test_file_gives_back_what_was_saved(src: Path, tmp_path: Path) -> None:
         ({"tensors": [{}]}, "KeyError"),
         ({"candidates": {"W4": {}}}, "weights=None"),
         ({"tensors": [{"dtype": "X", "name": "a"}]}, "dtype 'X'"),
+        ({"tensors": 2 * [{"dtype": "F32", "name": "a", "shape": [], "measured": {}}]}, "twice"),
+        ({"tensors": [tensor_said(error=-1)]}, "error=-1.0; wanted a finite number"),
+        ({"tensors": [tensor_said(error="nan")]}, "error=nan"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, change: Any, problem: str) -> None:

@@ -173,6 +173,42 @@ def test_a_pinned_zero_keeps_zeros(rng):
     assert not np.asarray(q)[:, ::5].any()
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize("pin_zero", [False, True])
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_codebook_is_never_worse_than_even_levels(rng, name, pin_zero, weighed):
+    """Those of a plain rule, among which is 0 where it is one of the codebook's."""
+    x = rng.standard_t(4, (8, 300)) + rng.integers(-1, 2, (8, 1))
+    x[:, ::7] = 0
+    x = x.astype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    w = rng.random(300) ** 3 if weighed else np.ones(300)
+    for bits in (2, 4, 8):
+        even = bm.fake_quantize(x, bm.Affine(bits, symmetric=False, offset=not pin_zero))
+        scheme = bm.KMeans(bits, "row", pin_zero=pin_zero)
+        ours = bm.quantize(x, scheme, importance=w).dequantize()
+        errors = [(w * (np.float64(x) - np.float64(y)) ** 2).sum(axis=1) for y in (ours, even)]
+        assert (errors[0] <= errors[1] * (1 + 1e-6) + 1e-12).all()
+
+
+@pytest.mark.parametrize("values", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("pin_zero", [False, True])
+def test_zeros_of_codebooks_are_positive(values, pin_zero):
+    x = np.array([[-(2.0**-140), -(2.0**-149), -1, 1, -3, 2]], np.float32)
+    for per in ("tensor", "row"):
+        scheme = bm.KMeans(3, per, pin_zero=pin_zero, values=values)
+        book = bm.quantize(x, scheme).arrays["codebook"]
+        assert not np.signbit(book[book == 0]).any()
+
+
+@pytest.mark.parametrize("values", ["float16", "bfloat16"])
+def test_codebooks_that_overflow_say_which_dtype_would_do(values):
+    x = np.full((1, 4), 3.4e38, np.float32)
+    message = f"x: a value of a codebook overflows {values}: use values='float32'"
+    with pytest.raises(ValueError, match=message):
+        bm.quantize(x, bm.KMeans(1, values=values))
+    assert bm.quantize(x, bm.KMeans(1)).arrays["codebook"].tolist() == [[x[0, 0]] * 2]
+
+
 def test_a_learned_table_serves_a_model(rng):
     weights = [rng.standard_t(4, (64, 256)).astype(np.float32) * s for s in (1, 0.01)]
     table = bm.LearnedTable(3, 64).learn(weights)

@@ -141,6 +141,13 @@ def test_what_vllm_reads_passes(src, preset):
     assert plan == bm.plan_checkpoint(src, preset)
 
 
+def test_a_single_number_does_not_fit_a_target(tmp_path):
+    folder = make(tmp_path / "model", llama() | {"scale.weight": np.ones((), np.float32)})
+    target = bm.targets.Target((4, 8), name="a board")
+    with pytest.raises(bm.CheckpointError, match=r"a board takes .* no single number: scale"):
+        bm.plan_checkpoint(folder, {"scale": bm.Affine(4)}, target=target)
+
+
 def test_other_than_rules_and_targets_is_refused(src):
     with pytest.raises(ValueError, match="rules are missing; wanted a scheme, "):
         bm.plan_checkpoint(src)
@@ -208,6 +215,7 @@ def test_command_refuses_what_does_not_fit(odd, tmp_path, capsys):
     err = capsys.readouterr().err
     assert DOWN in err
     assert Q in err
+    assert "or pass --on-unsupported keep\n" in err
     assert not (tmp_path / "q").exists()
 
 
@@ -218,6 +226,8 @@ def test_command_refuses_what_does_not_fit(odd, tmp_path, capsys):
         (["--outliers", "0.01"], "--outliers: with --target, this goes with --scheme"),
         (["--activations", "int8"], "--activations: with --target, this goes with --scheme"),
         (["--budget", "4.5bpw"], "--target: goes with one scheme, not with --budget"),
+        (["--plan", "FILE"], "--target: --plan says all that"),
+        (["--rules", "FILE", "--bits", "4"], "--bits: not allowed with argument --rules"),
     ],
 )
 def test_command_refuses_options_that_exclude_each_other(src, tmp_path, capsys, options, says):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import bitmill as bm
 from bitmill.layouts import Blobs, Integers, Nibbles, Tiles, Words
 from bitmill.targets import Target, get, names
+from bitmill.targets.options import CHECKS
 
 shapes = st.lists(st.integers(1, 4), max_size=3).flatmap(
     lambda front: st.integers(1, 400).map(lambda length: (*front, length))
@@ -40,6 +42,11 @@ def any_target(draw: st.DrawFn) -> Target:
         row_scales_from=draw(st.none() | st.integers(2, 8)),
         kinds=(draw(st.sampled_from(["symmetric", "asymmetric", "offset"])),),
     )
+
+
+def symmetry(kind: str) -> dict[str, bool]:
+    """The options for codes of a kind."""
+    return {"symmetric": kind == "symmetric", "offset": kind == "offset"}
 
 
 def chosen(target: Target, shape: tuple[int, ...]) -> bm.Affine:
@@ -67,6 +74,23 @@ def test_limits_are_kept(target, shape):
     if target.whole_groups and scheme.group_size is not None:
         assert shape[-1] % scheme.group_size == 0
     assert target.why_not(scheme, shape) is None
+
+
+@given(any_target(), shapes)
+def test_what_is_refused_has_no_size_that_fits(target, shape):
+    try:
+        target.scheme(shape)
+    except ValueError as error:
+        refused = str(error)
+    else:
+        return
+    assert target.group_sizes
+    assert re.match(
+        r"this target takes groups of .*, with .*: none fits rows of \d+ weights", refused
+    )
+    for size in target.group_sizes:
+        scheme = bm.Affine(target.width(), group_size=size, **symmetry(target.kinds[0]))
+        assert target.why_not(scheme, shape) is not None
 
 
 @given(any_target(), shapes)
@@ -216,6 +240,13 @@ def test_what_the_caller_decides_is_left_alone():
     assert scheme == wanted
     assert get("mlx").scheme((64, 256), symmetric=False).offset
     assert get("mlx").scheme((64, 256), offset=False).symmetric
+    assert get("mlx").scheme((64, 256), narrow_range=True).symmetric
+    assert get("mlx").scheme((64, 256), scale_rule="full_range").scale_rule == "full_range"
+    asymmetric = Target((4,), kinds=("asymmetric", "offset"))
+    assert asymmetric.scheme((64, 256), offset=False) == bm.Affine(
+        4, symmetric=False, group_size=128
+    )
+    assert asymmetric.scheme((64, 256), offset=True).offset
     assert get("vllm").scheme((64, 256), axis=None).axis is None
 
 
@@ -264,6 +295,21 @@ def test_limits_of_custom_targets_are_named():
         assert target.why_not(scheme, shape) == says
 
 
+@pytest.mark.parametrize(
+    ("shape", "limits"),
+    [
+        ((8, 1024), "with at most 4 groups of a row"),
+        ((8, 100), "with rows of whole groups"),
+        ((8, 1000), "with rows of whole groups, with at most 4 groups of a row"),
+    ],
+)
+def test_the_limits_that_leave_no_size_are_named_and_no_others(shape, limits):
+    target = Target((4,), 32, 4, group_sizes=(32, 64), whole_groups=True, name="a board")
+    said = f"a board takes groups of 32 or 64, {limits}: none fits rows of {shape[1]} weights"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        target.scheme(shape)
+
+
 def test_other_schemes_pass_where_the_runtime_has_them():
     assert get("vllm").why_not(bm.Float("fp8_e4m3"), (64, 256)) is None
     assert get("transformers").why_not(bm.NF4(), (64, 256)) is None
@@ -274,7 +320,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"supported_bits": ()}, ValueError, "supported_bits is empty"),
     ({"supported_bits": 4}, TypeError, "supported_bits=4 is a int; supported_bits takes a tuple"),
     ({"supported_bits": (9,)}, ValueError, "bits=9 must be 2 to 8, or 16"),
-    ({"alignment": 0}, ValueError, "alignment=0 must be at least 1"),
+    ({"alignment": 0}, ValueError, "alignment=0 must be between 1 and"),
     ({"max_groups": 0}, ValueError, "max_groups=0 must be at least 1"),
     ({"target_bits": 0}, ValueError, "target_bits=0 must be at least 1"),
     ({"target_bits": 4.5}, TypeError, "target_bits=4.5 is a float"),
@@ -285,6 +331,19 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"kinds": "symmetric"}, TypeError, "kinds='symmetric' is a str; kinds takes a tuple"),
     ({"scales": ("float64",)}, ValueError, "scales='float64' is not one of: float32"),
     ({"scale_rules": ("none",)}, ValueError, "scale_rules='none' is not one of: absmax"),
+    ({"alignment": 1 << 40}, ValueError, "alignment=1099511627776 must be between 1 and"),
+    ({"group_sizes": 32}, TypeError, "group_sizes=32 is a int; group_sizes takes a tuple"),
+    ({"ranks": 2}, TypeError, "ranks=2 is a int; ranks takes a tuple"),
+    ({"ranks": (0,)}, ValueError, "ranks=0 must be at least 1"),
+    ({"others": "NF4"}, TypeError, "others='NF4' is a str; others takes a tuple"),
+    ({"others": (4,)}, TypeError, "others=4 is a int; others takes a string"),
+    ({"formats": "native"}, TypeError, "formats='native' is a str; formats takes a tuple"),
+    ({"formats": ()}, ValueError, "formats is empty; wanted at least one"),
+    ({"activation_formats": (None,)}, TypeError, "activation_formats=None is a NoneType"),
+    ({"export": 5}, TypeError, "export=5 is a int; export takes a string"),
+    ({"packing": "words"}, TypeError, "packing='words' cannot be called; wanted a function"),
+    ({"name": None}, TypeError, "name=None is a NoneType; name takes a string"),
+    ({"about": 5}, TypeError, "about=5 is a int; about takes a string"),
 ]
 
 
@@ -292,6 +351,10 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 def test_what_makes_no_target_is_refused(options, error, says):
     with pytest.raises(error, match=re.escape(says)):
         Target(**{"supported_bits": (4,), **options})
+
+
+def test_every_option_is_checked():
+    assert CHECKS.keys() == {field.name for field in fields(Target)}
 
 
 # The named ones
@@ -342,6 +405,20 @@ def test_explanations_are_records_and_prose(name):
     sides = [f for f in said.scheme.layout(said.shape) if f.name not in ("packed", "codes")]
     others = sum(math.prod(f.shape) * (4 if f.dtype == "float32" else 2) for f in sides)
     assert said.nbytes == said.layout.nbytes(said.shape) + others
+
+
+def test_a_single_number_is_no_weight():
+    assert "no single number" in Target((4,)).why_not(bm.Affine(4), ())
+
+
+def test_explanations_tell_why_codes_and_scales_are_these():
+    said = str(get("gguf-q4_0").explain((64, 64)))
+    assert "Symmetric codes, float16 scales by the rule signed_max (of signed_max, absmax" in said
+    said = str(get("mlx").explain((64, 64), scales="float32"))
+    assert "Offset codes (of offset and symmetric), float32 scales (as asked for)." in said
+    assert "One scale per row, as wanted for 8 bits." in str(get("avx2").explain((64, 64)))
+    said = str(get("transformers").explain((100, 300)))
+    assert "Groups of 150: the nearest to 128 of all sizes, with rows of whole groups." in said
 
 
 def test_explanations_tell_pads_and_what_was_asked_for():

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Binding of the error sums: blocks in parallel, then their sums in index order.
-#include "buffers.hpp"
+#include "call.hpp"
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -19,6 +19,18 @@ BlockSums sum_of(const BlockSums& a, const BlockSums& b, int64_t start) {
           a.dd + b.dd,
           more ? b.max_dd : a.max_dd,
           more ? start + b.max_at : a.max_at};
+}
+
+// Of each row, the sum of its blocks.
+void add_blocks(const double* blocks, int64_t rows, int64_t per_row, double* to) {
+  // In a task too: there the sums are rounded to nearest, whatever the caller has set.
+  run(1, 0, 1, [&](int64_t) {
+    for (int64_t row = 0; row < rows; ++row) {
+      double sum = 0;
+      for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum += blocks[i];
+      to[row] = sum;
+    }
+  });
 }
 
 // `out` is [5, rows] of float64: xx, yy, xy, dd, max_abs; `max_at` is [rows] of int64.
@@ -72,13 +84,32 @@ void weighed_error(const py::array& x, int type, const py::array& y, const py::a
     kernel((const float*)values.at, b + at, from, count, &blocks[(size_t)i]);
   });
   buffers.check();
-  run(1, 0, 1, [&](int64_t) {
-    for (int64_t row = 0; row < rows; ++row) {
-      double sum = 0;
-      for (int64_t i = row * per_row; i < (row + 1) * per_row; ++i) sum += blocks[(size_t)i];
-      to[row] = sum;
-    }
+  add_blocks(blocks.get(), rows, per_row, to);
+}
+
+// `out` is [rows] of float64.
+void affine_error(const py::tuple& quantizer, const py::array& x, int type, int64_t rows,
+                  int64_t cols, int64_t group, const py::object& scale,
+                  const py::object& zero_point, const py::object& offset, py::array& out,
+                  int threads) {
+  const GroupsCall call(quantizer, type, rows, cols, group);
+  const Params params = call.params(scale, zero_point, offset, false);
+  const int64_t size = item_size(call.type()), per_row = (cols + kBlock - 1) / kBlock;
+  const char* from = call.values(x);
+  double* to = (double*)output(out, rows, 8);
+  const auto kernel = kernels().errors->affine_error[taken_as(call.type())];
+  const std::unique_ptr<double[]> blocks(new double[(size_t)(rows * per_row)]);
+  Buffers buffers;
+  run(rows * per_row, rows * cols * size, threads, [&](int64_t i) {
+    const int64_t row = i / per_row, col = i % per_row * kBlock;
+    const int64_t count = std::min(kBlock, cols - col);
+    const Taken values(from + (row * cols + col) * size, call.type(), count, buffers);
+    const Params given = params_from(call.q(), params, row * call.groups() + col / group);
+    if (values.at)
+      kernel(&call.q(), values.at, count, col % group, group, given, &blocks[(size_t)i]);
   });
+  buffers.check();
+  add_blocks(blocks.get(), rows, per_row, to);
 }
 
 // start + x[0] + x[1] + ..., one after another.
@@ -102,6 +133,9 @@ void add_errors(py::module_& m) {
   m.def("weighed_error", &weighed_error, arg("x").noconvert(), arg("type"), arg("y").noconvert(),
         arg("w").noconvert(), arg("by_row"), arg("rows"), arg("cols"), arg("out").noconvert(),
         arg("threads"));
+  m.def("affine_error", &affine_error, arg("quantizer"), arg("x").noconvert(), arg("type"),
+        arg("rows"), arg("cols"), arg("group"), arg("scale"), arg("zero_point"), arg("offset"),
+        arg("out").noconvert(), arg("threads"));
   m.def("add_in_order", &add_in_order, arg("start"), arg("x").noconvert());
 }
 

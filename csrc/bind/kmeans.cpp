@@ -91,6 +91,37 @@ void value_counts(const py::array& x, const py::object& weights, int64_t rows, i
   buffers.check();
 }
 
+// `x` is float32 [rows, cols], `weights` as above; each thread, of which there is but one where there are weights,
+// has a row of `values`, `counts` and `sums`, which are [threads, 65536], and says in `sizes` how many it has
+// found, or one more.
+void distinct_values(const py::array& x, const py::object& weights, int64_t rows, int64_t cols,
+                     bool by_row, py::array& values, py::array& counts, const py::object& sums,
+                     py::array& sizes, int threads) {
+  const int64_t size = rows * cols, room = threads * kMostDistinct;
+  const float* from = (const float*)input(x, size, 4);
+  const float* w = (const float*)optional(weights, by_row ? size : cols, 4, false);
+  uint32_t* value = (uint32_t*)output(values, room, 4);
+  int64_t* number = (int64_t*)output(counts, room, 8);
+  double* sum = (double*)optional(sums, room, 8, true);
+  int64_t* found = (int64_t*)output(sizes, threads, 8);
+  require(!w == !sum, "bitmill._core: weights and their sums go together");
+  const auto kernel = kernels().kmeans->distinct_values[0];
+  const Spans spans(rows, cols, w, threads);
+  Buffers buffers;
+  run(spans.shares(), size * 4, threads, [&](int64_t share) {
+    const auto places = buffers.get<uint32_t>(kPlaces);
+    if (!places) return;
+    std::fill_n(places.get(), kPlaces, 0u);
+    const int64_t at = share * kMostDistinct;
+    Distinct d{places.get(), value + at, number + at, w ? sum + at : nullptr, 0, 0x9e3779b1u, 64};
+    spans.each(share, [&](int64_t start, int64_t count) {
+      kernel(from + start, w ? w + (by_row ? start : 0) : nullptr, count, &d);
+    });
+    found[share] = d.size;
+  });
+  buffers.check();
+}
+
 // `x` is float32 [rows, cols], `weights` as above; `out` is [4, buckets] of 64 bits: counts, and the sums as
 // double.
 void bucket_sums(const py::array& x, const py::object& weights, int64_t rows, int64_t cols,
@@ -219,6 +250,10 @@ void add_kmeans(py::module_& m) {
         arg("threads"));
   m.def("value_counts", &value_counts, arg("x").noconvert(), arg("weights").none(true), arg("rows"),
         arg("cols"), arg("by_row"), arg("counts").noconvert(), arg("sums").none(true),
+        arg("threads"));
+  m.def("distinct_values", &distinct_values, arg("x").noconvert(), arg("weights").none(true),
+        arg("rows"), arg("cols"), arg("by_row"), arg("values").noconvert(),
+        arg("counts").noconvert(), arg("sums").none(true), arg("sizes").noconvert(),
         arg("threads"));
   m.def("bucket_sums", &bucket_sums, arg("x").noconvert(), arg("weights").none(true), arg("rows"),
         arg("cols"), arg("by_row"), arg("slots").noconvert(), arg("shift"), arg("buckets"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The module bitmill._core: ISA control, the names of the kernels, and one group of functions a
 // family.
+#include "../default_floats.hpp"
 #include "bind.hpp"
 #include <pybind11/stl.h>
 #include <string>
@@ -74,6 +75,9 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
       "stream_from", [](int64_t bytes) { return bind::stream_from.exchange(bytes); },
       pybind11::arg("bytes"));
   m.def("share_from", &share_from, pybind11::arg("bytes"));
+  m.def("default_floats", [] { return exchange_floats(kDefaultFloats); });
+  m.def(
+      "restore_floats", [](uint64_t before) { exchange_floats(before); }, pybind11::arg("before"));
   m.def("kernel_names", &bind::kernel_names);
 #define BITMILL_ADD(Type, name) bind::add_##name(m);
   BITMILL_FAMILIES(BITMILL_ADD)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The errors kernels of one ISA.
+#include "affine_error.hpp"
 #include "errors.hpp"
 #include "fill.hpp"
 

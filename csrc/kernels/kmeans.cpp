@@ -2,8 +2,8 @@
 // The k-means kernels of one ISA.
 #include "kmeans.hpp"
 #include "assign.hpp"
+#include "distinct.hpp"
 #include "fill.hpp"
-#include "totals.hpp"
 
 namespace bitmill::BITMILL_ISA {
 const KmeansTable kmeans_table = {

@@ -27,12 +27,18 @@ void value_counts(const uint16_t* x, const float* w, int64_t count, uint32_t* co
   for (i = 0; i < count; ++i) sums[get(x + i)] += (double)w[i];
 }
 
+// A float's bits; the two zeros are one value.
+BITMILL_INLINE uint32_t bits_without_negative_zero(float x) {
+  const uint32_t bits = bits_of(x);
+  return bits << 1 ? bits : 0;
+}
+
 template <class Add>
 BITMILL_INLINE void each_bucket(const float* x, int64_t count, const int32_t* slots, int shift,
                                 Bucket* out, Add add) {
   const uint32_t rest = (1u << shift) - 1;
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = bits_of(x[i]);
+    const uint32_t bits = bits_without_negative_zero(x[i]);
     const int32_t slot = slots[bits >> 16];
     if (slot >= 0) add(out[slot + ((bits & 0xffff) >> shift)], bits & rest, i);
   }

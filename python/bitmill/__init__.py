@@ -44,6 +44,7 @@ if _CHECKING:
         sensitivity,
     )
     from bitmill.export import export_checkpoint
+    from bitmill.reports import FullReport, report
 
 __version__ = "0.1.0"
 
@@ -57,6 +58,7 @@ __all__ = [
     "CheckpointError",
     "Codebook",
     "Float",
+    "FullReport",
     "KMeans",
     "LearnedTable",
     "Metrics",
@@ -95,6 +97,7 @@ __all__ = [
     "quantize",
     "quantize_checkpoint",
     "reference",
+    "report",
     "save",
     "sensitivity",
     "set_num_threads",
@@ -105,6 +108,7 @@ __all__ = [
 
 _LATER = {
     "CheckpointError": "checkpoint",
+    "FullReport": "reports",
     "Sensitivity": "checkpoint",
     "export_checkpoint": "export",
     "load": "checkpoint",
@@ -113,6 +117,7 @@ _LATER = {
     "plan_checkpoint": "checkpoint",
     "plot": "plot",
     "quantize_checkpoint": "checkpoint",
+    "report": "reports",
     "save": "checkpoint",
     "sensitivity": "checkpoint",
 }

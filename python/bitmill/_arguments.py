@@ -171,11 +171,18 @@ def affine_encode(
     out: Any,
 ) -> tuple[Array, Params, int | None, Array]:
     """x, scale with zero_point and offset, group size, out."""
+    x, given, size = affine_error(x, params, qmin, qmax, group_size)
+    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+
+
+def affine_error(
+    x: Any, params: tuple[Any, Any, Any], qmin: Any, qmax: Any, group_size: Any
+) -> tuple[Array, Params, int | None]:
+    """x, scale with zero_point and offset, group size."""
     x, size = ranges(x, group_size)
     _code_range(qmin, qmax)
     shape = (x.shape[0], group_count(x.shape[1], size))
-    given = _params(params, shape, zero_point_dtype(qmax))
-    return x, given, size, _codes_for(x, qmin, qmax, bits, out, given)
+    return x, _params(params, shape, zero_point_dtype(qmax)), size
 
 
 def affine_decode(
@@ -426,6 +433,15 @@ def order_statistics(x: Any, rank: Any, magnitude: Any) -> tuple[Array, int, boo
     return x, rank, _check.flag(magnitude, "magnitude")
 
 
+def pinned_values(k: int) -> int:
+    """How many values may have k clusters of which one is that of 0: they take memory for each.
+
+    >>> pinned_values(16), pinned_values(4096)
+    (65535, 16384)
+    """
+    return min(65535, (1 << 26) // k)
+
+
 def kmeans_edges(
     values: Any, weights: Any, k: Any, pin_zero: Any
 ) -> tuple[Array, Array | None, int, bool]:
@@ -443,14 +459,20 @@ def kmeans_edges(
             raise ValueError("weights are not all from 0 to 2^64: divide them by their maximum")
     k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
     pin_zero, length = _check.flag(pin_zero, "pin_zero"), values.shape[1]
-    if pin_zero and (length > 65535 or k * length > 1 << 26):
-        raise ValueError(f"pin_zero with k={k} takes at most {min(65535, (1 << 26) // k)} values")
+    if pin_zero and length > pinned_values(k):
+        raise ValueError(f"pin_zero with k={k} takes at most {pinned_values(k)} values")
     return values, weights, k, pin_zero
 
 
 def value_counts(x: Any, weights: Any) -> tuple[Array, Array | None]:
     """x, weights [R or 1, C]."""
     x = _check.matrix(x, "x", ("float16", "bfloat16"))
+    return x, _importance(weights, x, "weights")
+
+
+def distinct_values(x: Any, weights: Any) -> tuple[Array, Array | None]:
+    """x, weights [R or 1, C]."""
+    x = _check.matrix(x, "x", ("float32",))
     return x, _importance(weights, x, "weights")
 
 

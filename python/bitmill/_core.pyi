@@ -11,6 +11,8 @@ def isas() -> list[str]: ...
 def use_isa(name: str) -> None: ...
 def stream_from(bytes: int) -> int: ...
 def share_from(bytes: int) -> int: ...
+def default_floats() -> int: ...
+def restore_floats(before: int) -> None: ...
 def kernel_names() -> list[str]: ...
 def absmax(
     x: Array, type: int, rows: int, cols: int, group: int, out: Array, threads: int
@@ -163,6 +165,19 @@ def from_float32(x: Array, type: int, out: Array, threads: int) -> None: ...
 def error_sums(
     x: Array, type: int, y: Array, rows: int, cols: int, out: Array, max_at: Array, threads: int
 ) -> None: ...
+def affine_error(
+    quantizer: Quantizer,
+    x: Array,
+    type: int,
+    rows: int,
+    cols: int,
+    group: int,
+    scale: Array | None,
+    zero_point: Array | None,
+    offset: Array | None,
+    out: Array,
+    threads: int,
+) -> None: ...
 def weighed_error(
     x: Array,
     type: int,
@@ -269,6 +284,18 @@ def value_counts(
     by_row: bool,
     counts: Array,
     sums: Array | None,
+    threads: int,
+) -> None: ...
+def distinct_values(
+    x: Array,
+    weights: Array | None,
+    rows: int,
+    cols: int,
+    by_row: bool,
+    values: Array,
+    counts: Array,
+    sums: Array | None,
+    sizes: Array,
     threads: int,
 ) -> None: ...
 def bucket_sums(

@@ -13,12 +13,19 @@ Operational Research 83 (1995).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import cmp_to_key
+from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
-MOST_STATES = 200_000
-"""Deviations that are kept; with more of them the answer is good, but not proven best."""
+MOST_STATES, MOST_MADE = 20_000, 100_000
+"""Deviations that are kept at a time, and made in all, which takes less than a second; where these
+do not suffice, the answer is good, but not proven best."""
+FEW_STATES = 20
+"""Deviations that are kept when `MOST_MADE` were made."""
 
 
 class Item(NamedTuple):
@@ -68,29 +75,33 @@ def hull_steps(classes: Sequence[Class]) -> list[Step]:
     [Step(gain=8, cost=2, cls=0, to=2)]
     """
     steps = [step for at, items in enumerate(classes) for step in _steps(at, items)]
-    return sorted(steps, key=lambda step: (-Fraction(step.gain, step.cost), step.cls))
+    return sorted(steps, key=lambda step: (_BY_RATIO((-step.gain, step.cost)), step.cls))
 
 
 def _steps(cls: int, items: Class) -> Iterator[Step]:
-    at = 0
-    while at + 1 < len(items):
-        here = items[at]
-        steps = [
-            Step(here.error - item.error, item.bytes - here.bytes, cls, at + 1 + i)
-            for i, item in enumerate(items[at + 1 :])
-        ]
-        best = max(steps, key=lambda step: (Fraction(step.gain, step.cost), step.to))
-        yield best
-        at = best.to
+    hull: list[int] = []
+    for at, item in enumerate(items):
+        while len(hull) > 1 and not _is_corner(items[hull[-2]], items[hull[-1]], item):
+            hull.pop()
+        hull.append(at)
+    for at, to in pairwise(hull):
+        yield Step(items[at].error - items[to].error, items[to].bytes - items[at].bytes, cls, to)
+
+
+def _is_corner(a: Item, b: Item, c: Item) -> bool:
+    """Whether b lies below the line from a to c."""
+    return (a.error - b.error) * (c.bytes - b.bytes) > (b.error - c.error) * (b.bytes - a.bytes)
 
 
 def solve(classes: Sequence[Class], budget: int) -> Solution:
     """The best items within a budget that the first item of each class keeps.
 
     >>> solve([[Item(10, 9), Item(20, 1)], [Item(10, 4), Item(20, 3)]], 35)
-    Solution(at=[1, 0], bound=Fraction(9, 2), exact=True)
+    Solution(at=[1, 0], bound=Fraction(5, 1), exact=True)
     """
     at, room = [0] * len(classes), budget - sum(items[0].bytes for items in classes)
+    unit = math.gcd(*(item.bytes - items[0].bytes for items in classes for item in items))
+    room -= room % max(1, unit)  # what is left can not be used
     steps = hull_steps(classes)
     for done, step in enumerate(steps):
         if step.cost > room:
@@ -105,9 +116,47 @@ class _State(NamedTuple):
 
     bytes: int
     penalty: int
-    before: _State | None
     cls: int
     to: int
+    before: _State | None
+
+
+class _Deviation(NamedTuple):
+    """Another item of a class: how many bytes more, and the penalty."""
+
+    bytes: int
+    penalty: int
+    to: int
+
+
+class _Rest(NamedTuple):
+    """What the classes that are still to come can do, at most, about bytes unused or too many.
+
+    Each byte more, or less, has a penalty of at least num/den, whichever deviations add up to it.
+    """
+
+    more: int
+    less: int
+    up: tuple[int, int]
+    down: tuple[int, int]
+
+    def after(self, others: Sequence[_Deviation]) -> _Rest:
+        """The same with one class more, which has these deviations."""
+        ups = [(d.penalty, d.bytes) for d in others if d.bytes > 0]
+        downs = [(d.penalty, -d.bytes) for d in others if d.bytes < 0]
+        return _Rest(
+            self.more + max((bytes for _, bytes in ups), default=0),
+            self.less + max((bytes for _, bytes in downs), default=0),
+            min([self.up, *ups], key=_BY_RATIO),
+            min([self.down, *downs], key=_BY_RATIO),
+        )
+
+
+def _compare_ratios(a: tuple[int, int], b: tuple[int, int]) -> int:
+    return a[0] * b[1] - b[0] * a[1]
+
+
+_BY_RATIO = cmp_to_key(_compare_ratios)
 
 
 class _Search:
@@ -119,9 +168,10 @@ class _Search:
     def __init__(self, classes: Sequence[Class], at: list[int], room: int, missed: Step) -> None:
         self.classes, self.at, self.room = classes, at, room
         self.scale, self.price = missed.cost, missed.gain
-        self.best = _State(0, 0, None, 0, 0)
+        self.best = _State(0, 0, 0, 0, None)
         self.gap = self.price * room
         self.exact = True
+        self.made = 0
 
     def run(self, missed: Sequence[Step]) -> Solution:
         """The solution; the steps that were `missed` give a first one."""
@@ -134,25 +184,22 @@ class _Search:
             at[state.cls], state = state.to, state.before
         return Solution(at, bound, self.exact)
 
-    def _deviation(self, cls: int, to: int) -> tuple[int, int]:
-        """Bytes and penalty of another item."""
+    def _deviation(self, cls: int, to: int) -> _Deviation:
         items, here = self.classes[cls], self.classes[cls][self.at[cls]]
         more = items[to].bytes - here.bytes
-        return more, self.scale * (items[to].error - here.error) + self.price * more
+        return _Deviation(more, self.scale * (items[to].error - here.error) + self.price * more, to)
 
     def _take_what_fits(self, steps: Sequence[Step]) -> None:
-        at, state = list(self.at), self.best
-        blocked = set()
+        """Offer the first step of each class that fits after those before it."""
+        state = self.best
+        seen = set()
         for step in steps:
-            if step.cls in blocked or state.bytes + step.cost > self.room:
-                blocked.add(step.cls)
+            if step.cls in seen:
                 continue
-            more, penalty = self._deviation(step.cls, step.to)
-            if at[step.cls] != self.at[step.cls]:  # a step after a step of the same class
-                blocked.add(step.cls)
-                continue
-            at[step.cls] = step.to
-            state = _State(state.bytes + more, state.penalty + penalty, state, step.cls, step.to)
+            seen.add(step.cls)
+            if state.bytes + step.cost <= self.room:
+                more, penalty, to = self._deviation(step.cls, step.to)
+                state = _State(state.bytes + more, state.penalty + penalty, step.cls, to, state)
         self._offer(state)
 
     def _offer(self, state: _State) -> None:
@@ -165,52 +212,67 @@ class _Search:
             self.gap, self.best = gap, state
 
     def _deviate(self) -> None:
-        """Search all deviations with penalties within the gap, the least first."""
-        core = []
-        for cls, items in enumerate(self.classes):
-            others = [(self._deviation(cls, to), to) for to in range(len(items))]
-            others = [(d, to) for d, to in others if to != self.at[cls] and d[1] <= self.gap]
-            if others:
-                core.append((min(d[1] for d, _ in others), cls, others))
-        core.sort(key=lambda entry: entry[:2])
-        least, most = [0], [0]  # of bytes, by what follows
+        """Search all deviations with penalties within the gap, the cheapest per byte first.
+
+        A gap of 0 ends it: all that is as good takes the same bytes, the whole budget.
+        """
+        core = sorted(self._core(), key=lambda entry: (_BY_RATIO(entry[0]), entry[1]))
+        rests = [_Rest(0, 0, (self.price, 1), (1, 0))]  # unused bytes cost the price
         for _, _, others in reversed(core):
-            least.append(least[-1] + min(0, *(d[0] for d, _ in others)))
-            most.append(most[-1] + max(0, *(d[0] for d, _ in others)))
-        states = [_State(0, 0, None, 0, 0)]
-        for left, (penalty, cls, others) in zip(range(len(core) - 1, -1, -1), core, strict=True):
-            if penalty > self.gap:
+            rests.append(rests[-1].after(others))
+        states = [_State(0, 0, 0, 0, None)]
+        for _, cls, others in core:
+            rests.pop()
+            states = self._with(states, cls, others, rests[-1])
+            if self.gap == 0:
                 return
-            states = self._with(states, cls, others, least[left], most[left])
+            if len(states) > MOST_STATES or self.made > MOST_MADE:
+                self.exact = False
+                states = self._limited(states)
+
+    def _core(self) -> Iterator[tuple[tuple[int, int], int, list[_Deviation]]]:
+        """The least penalty per byte of each class that may deviate, the class, its deviations."""
+        for cls, items in enumerate(self.classes):
+            others = [self._deviation(cls, to) for to in range(len(items)) if to != self.at[cls]]
+            others = [other for other in others if other.penalty <= self.gap]
+            if others:
+                ratios = ((other.penalty, abs(other.bytes)) for other in others)
+                yield min(ratios, key=_BY_RATIO), cls, others
 
     def _with(
-        self,
-        states: list[_State],
-        cls: int,
-        others: list[tuple[tuple[int, int], int]],
-        least: int,
-        most: int,
+        self, states: list[_State], cls: int, others: Sequence[_Deviation], rest: _Rest
     ) -> list[_State]:
         """The states with and without another item of a class, less those that lead nowhere."""
         made = [
-            _State(state.bytes + more, state.penalty + penalty, state, cls, to)
-            for (more, penalty), to in others
+            _State(state.bytes + more, penalty, cls, to, state)
+            for more, extra, to in others
             for state in states
-            if state.penalty + penalty <= self.gap
+            if (penalty := state.penalty + extra) <= self.gap
         ]
+        self.made += len(made)
         for state in made:
             self._offer(state)
         kept: list[_State] = []
         best: int | None = None
-        for state in sorted(states + made, key=lambda s: (s.bytes, s.penalty)):
+        for state in sorted(states + made, key=itemgetter(0, 1)):
             error = state.penalty - self.price * state.bytes
-            unused = max(0, self.room - state.bytes - most)
-            if (best is not None and error >= best) or state.bytes + least > self.room:
-                continue
-            if state.penalty + self.price * unused <= self.gap:
+            if (best is None or error < best) and self._may_lead_to_a_better(state, rest):
                 kept.append(state)
                 best = error
-        if len(kept) > MOST_STATES:
-            self.exact = False
-            kept = sorted(kept, key=lambda s: s.penalty)[:MOST_STATES]
         return kept
+
+    def _may_lead_to_a_better(self, state: _State, rest: _Rest) -> bool:
+        """Whether the classes to come can end within the gap."""
+        left = self.room - state.bytes
+        if left < 0:
+            penalty, per = rest.down
+            return -left <= rest.less and state.penalty + -left * penalty // per <= self.gap
+        filled = min(left, rest.more)
+        penalty, per = rest.up
+        unused = self.price * (left - filled)
+        return state.penalty + unused + filled * penalty // per <= self.gap
+
+    def _limited(self, states: list[_State]) -> list[_State]:
+        """The most promising: the least penalties, then what is closest to the budget."""
+        most = MOST_STATES if self.made < MOST_MADE else FEW_STATES
+        return sorted(states, key=lambda s: (s.penalty, abs(self.room - s.bytes)))[:most]

@@ -170,6 +170,15 @@ class ValueCounts(NamedTuple):
     weights: Array | None
 
 
+class DistinctValues(NamedTuple):
+    """Different values, float32 [m], in the order of their bits as uint32; how often each occurs,
+    int64; and its weight, float64."""
+
+    values: Array
+    counts: Array
+    weights: Array | None
+
+
 class BucketSums(NamedTuple):
     """Of the values in each bucket: how many, int64, and Σw, Σwr and Σwr², float64."""
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""How many groups and words a row takes, and which integers hold codes and zero-points."""
+"""How many groups, words and values there are, and which integers hold codes and zero-points."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+MOST_DISTINCT = 1 << 16
+"""So many different float32 values are told apart, counted and clustered one by one."""
 
 
 def group_count(length: int, size: int | None) -> int:

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitmill import _check, kernels
-from bitmill._arguments import MAX_CLUSTERS
+from bitmill._arguments import MAX_CLUSTERS, pinned_values
 from bitmill._dtypes import Array
-from bitmill._importance import importance_for
+from bitmill._floats import default_floats
+from bitmill._importance import scaled
 from bitmill._results import Clusters
-from bitmill.population import FEW, Buckets, Population, may_have_few, of_patterns, one_by_one
+from bitmill._sizes import MOST_DISTINCT
+from bitmill.population import Buckets, Population, of_few, of_patterns, one_by_one
 
 _BLOCK = 1 << 21  # values whose rows are clustered together
 
@@ -45,13 +47,17 @@ class _Solution(NamedTuple):
     bound: float
 
 
-class _Weights(NamedTuple):
-    """Weights as kernels take them, those given divided by 2^exponent, or None."""
+class _Prepared(NamedTuple):
+    """Arguments: `x`, as a matrix whose rows its last axis makes too, and weights / 2^exponent
+    [R or 1, C] as kernels take them, or None."""
 
-    values: Array | None
+    origin: Array
+    rows: Array
+    weights: Array | None
     exponent: int
 
 
+@default_floats()
 def kmeans1d(
     x: Any,
     k: int,
@@ -84,10 +90,10 @@ def kmeans1d(
     >>> round(book.inertia, 4), book.exact
     (2.6667, True)
     """
-    origin, rows, w = _prepared(x, weights)
+    origin, rows, w, exponent = _prepared(x, weights)
     k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
     exact = _check.flag(exact, "exact")
-    found = _solved(rows, w.values, origin, k, exact=exact, pin_zero=False, threads=num_threads)
+    found = _solved(rows, w, origin, k, exact=exact, pin_zero=False, threads=num_threads)
     thresholds = _thresholds(found.population.tops, found.edges)
     codes = kernels.assign_codes(rows, thresholds[np.newaxis], num_threads=num_threads)
     before = np.append(0, np.cumsum(found.population.counts))
@@ -95,12 +101,13 @@ def kmeans1d(
         found.centroids,
         codes.reshape(origin.shape),
         np.diff(before[found.edges]),
-        math.ldexp(found.inertia, w.exponent),
+        _times_power(found.inertia, exponent),
         found.bound == 0,
         found.bound,
     )
 
 
+@default_floats()
 def centroids(
     x: Any,
     k: int,
@@ -116,14 +123,14 @@ def centroids(
     >>> centroids(np.array([0.5, -0.5, 9, 11], np.float32), 2, pin_zero=True)
     array([ 0., 10.])
     """
-    origin, rows, w = _prepared(x, weights)
+    origin, rows, w, _ = _prepared(x, weights)
     k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
     pin_zero = _check.flag(pin_zero, "pin_zero")
-    return _solved(
-        rows, w.values, origin, k, exact=False, pin_zero=pin_zero, threads=num_threads
-    ).centroids
+    found = _solved(rows, w, origin, k, exact=False, pin_zero=pin_zero, threads=num_threads)
+    return found.centroids
 
 
+@default_floats()
 def row_centroids(
     x: Any,
     k: int,
@@ -141,7 +148,7 @@ def row_centroids(
     array([[1., 3.],
            [5., 7.]])
     """
-    origin, _, w = _prepared(x, weights)
+    origin, _, w, _ = _prepared(x, weights)
     if origin.ndim != 2:
         raise ValueError(f"x has shape {origin.shape}; wanted 2-D: x.reshape(rows, columns)")
     k = _check.integer(k, "k", low=1, high=MAX_CLUSTERS)
@@ -149,9 +156,11 @@ def row_centroids(
     span = _check.integer(rows_per_codebook, "rows_per_codebook", low=1, high=1 << 62)
     rows, columns = origin.shape
     span = min(span, rows)
-    every = None if w.values is None else np.broadcast_to(w.values, origin.shape)
+    every = None if w is None else np.broadcast_to(w, origin.shape)
     out = np.empty((-(-rows // span), k))
-    together = max(1, _BLOCK // (span * columns)) * span if span * columns < FEW else span
+    together = span
+    if span * columns <= _one_by_one(k, pin_zero):
+        together *= max(1, _BLOCK // (span * columns))
     for start in range(0, rows, together):
         stop = min(start + together, rows)
         whole = stop - (stop - start) % span  # what comes behind it is a last, short piece
@@ -169,7 +178,7 @@ def _of_pieces(
     x: Array, weights: Array | None, span: int, k: int, pin_zero: bool, threads: int | None
 ) -> Array:
     """The centroids of each `span` rows of `x` [n · span, C]."""
-    if span * x.shape[1] >= FEW:
+    if span * x.shape[1] > _one_by_one(k, pin_zero):
         found = _solved(x, weights, x, k, exact=False, pin_zero=pin_zero, threads=threads)
         return found.centroids[np.newaxis]
     values = kernels.to_float32(x, num_threads=threads).reshape(len(x) // span, -1)
@@ -186,18 +195,20 @@ def _of_pieces(
     return kernels.kmeans_edges(wide, each, k, pin_zero=pin_zero, num_threads=threads).centroids
 
 
-def _prepared(x: Any, weights: Any) -> tuple[Array, Array, _Weights]:
-    """`x` as an array, as a matrix whose rows the last axis makes, and the weights [R or 1, C]."""
+def _prepared(x: Any, weights: Any) -> _Prepared:
     origin = _check.array(x)
     if origin.size == 0:
         raise ValueError(f"x has shape {origin.shape}; no values have no clusters")
     rows = origin.reshape(-1, origin.shape[-1])
-    if weights is None:
-        return origin, rows, _Weights(None, 0)
-    w = importance_for(weights, origin.shape, "weights").reshape(-1, rows.shape[1])
-    if not w.any():
-        return origin, rows, _Weights(None, 0)
-    return origin, rows, _Weights(w, int(np.frexp(_check.array(weights, "weights").max())[1]))
+    w = None if weights is None else scaled(weights, origin.shape, "weights")
+    if w is None or not w.values.any():
+        return _Prepared(origin, rows, None, 0)
+    return _Prepared(origin, rows, w.values.reshape(-1, rows.shape[1]), w.exponent)
+
+
+def _one_by_one(k: int, pin_zero: bool) -> int:
+    """So many different values are solved one by one."""
+    return pinned_values(k) if pin_zero else MOST_DISTINCT
 
 
 def _solved(
@@ -214,14 +225,16 @@ def _solved(
     if x.dtype.itemsize == 2:
         return _solution(of_patterns(x, weights, threads), k, pin_zero, threads)
     values = kernels.to_float32(x, num_threads=threads) if x.dtype != np.float32 else x
-    if exact or x.size < FEW + (not pin_zero):  # pinned ones of 65,536 are too many for a kernel
+    most = _one_by_one(k, pin_zero)
+    if exact or x.size <= most:
         return _solution(one_by_one(values, weights, origin), k, pin_zero, threads)
+    few = of_few(values, weights, origin, threads)
+    if few is not None and len(few.values) <= most:
+        return _solution(few, k, pin_zero, threads)
     buckets = Buckets.of(values, weights, origin, threads)
     found = _solution(buckets.population(), k, pin_zero, threads)
-    if found.population.spread == 0 or pin_zero:
+    if pin_zero:
         return found
-    if may_have_few(values) and len(np.unique(values)) <= FEW:
-        return _solution(one_by_one(values, weights, origin), k, pin_zero, threads)
     parts = buckets.split(found.edges, values, weights, threads)
     return _solution(parts.population(), k, pin_zero, threads)
 
@@ -247,3 +260,13 @@ def _thresholds(tops: Array, edges: Array) -> Array:
     inner = edges[1:-1]
     above = np.where(inner == len(tops), np.float32(np.inf), tops[np.minimum(inner, len(tops)) - 1])
     return np.where(inner == 0, np.float32(-np.inf), above)
+
+
+def _times_power(inertia: float, exponent: int) -> float:
+    try:
+        return math.ldexp(inertia, exponent)
+    except OverflowError:
+        raise ValueError(
+            "weights are so large that Σw(x − centroid)² overflows float64: divide them by their "
+            "maximum"
+        ) from None

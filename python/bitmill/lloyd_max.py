@@ -60,8 +60,9 @@ def lloyd_max(distribution: str, bits: int) -> LloydMax:
 
     `distribution` is "gauss" or "laplace", both of variance 1. Each level is the mean of its cell,
     each threshold half-way between two levels (Max 1960, Lloyd 1982). Both densities are
-    log-concave, so that there is one such quantizer; Newton's method finds it. math.exp and
-    math.erfc are the machine's own: other machines may give other last digits.
+    log-concave, so that there is one such quantizer; Newton's method finds it. The result passes
+    through exp, log and erfc of the C library and through LAPACK: it is not promised bit for bit,
+    and other machines may give other last digits.
 
     >>> import bitmill as bm
     >>> q = bm.lloyd_max("gauss", 2)

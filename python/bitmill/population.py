@@ -12,10 +12,6 @@ from bitmill import _check, kernels
 from bitmill._dtypes import Array
 from bitmill._results import BucketSums
 
-FEW = 1 << 16
-"""So many different float32 values are handled one by one."""
-
-_SAMPLE = 1 << 14
 _TOP = np.arange(1 << 16, dtype=np.uint32) << 16
 _INFINITE = (_TOP & 0x7F800000) == 0x7F800000
 
@@ -61,17 +57,26 @@ def of_patterns(x: Array, weights: Array | None, num_threads: int | None) -> Pop
     """The different values of `x`, float16 or bfloat16 [R, C]."""
     found = kernels.value_counts(x, weights, num_threads=num_threads)
     patterns = np.flatnonzero(found.counts).astype(np.uint16)
-    tops = patterns.view(x.dtype).astype(np.float32)
-    if not np.isfinite(tops).all():
-        raise _check.nonfinite_error(x)
-    order = np.argsort(tops, kind="stable")
-    at = patterns[order]
-    return Population(
-        tops[order].astype(np.float64),
-        (found.counts.astype(np.float64) if found.weights is None else found.weights)[at],
-        found.counts[at],
-        tops[order],
-    )
+    sums = None if found.weights is None else found.weights[patterns]
+    return _counted(patterns.view(x.dtype).astype(np.float32), found.counts[patterns], sums, x)
+
+
+def of_few(
+    x: Array, weights: Array | None, origin: Array, num_threads: int | None
+) -> Population | None:
+    """The different values of `x`, float32 [R, C], if there are at most 65,536."""
+    found = kernels.distinct_values(x, weights, num_threads=num_threads)
+    return None if found is None else _counted(*found, origin)
+
+
+def _counted(values: Array, counts: Array, sums: Array | None, origin: Array) -> Population:
+    """Values, each for so many elements of such weights, or of 1; zeros may be two values."""
+    if not np.isfinite(values).all():
+        raise _check.nonfinite_error(origin)
+    order = np.argsort(values, kind="stable")
+    tops, counts = values[order], counts[order]
+    weights = counts.astype(np.float64) if sums is None else sums[order]
+    return Population(tops.astype(np.float64), weights, counts, tops)
 
 
 @dataclass(frozen=True)
@@ -124,16 +129,8 @@ class Buckets:
         counts, w, wr, wrr = self.sums
         some = np.where(w > 0, w, 1)
         mean = np.minimum(wr / some, self.sizes - 1.0)
-        last = np.where(self.starts >> 31, self.starts, self.starts + (self.sizes - 1))
+        below_zero = np.maximum(self.starts, 0x80000001)  # kernels count −0.0 as 0.0
+        last = np.where(self.starts >> 31, below_zero, self.starts + (self.sizes - 1))
         spread = step * step * np.maximum(wrr - wr * wr / some, 0)
         values = base + step * mean
         return Population(values, w, counts, last.view(np.float32), math.fsum(spread.tolist()))
-
-
-def may_have_few(x: Array) -> bool:
-    """Whether `x` [R, C] may have at most 65,536 different values, by a sample."""
-    flat = x.reshape(-1)
-    if flat.size < 16 * FEW:  # sorting all takes no longer than a few milliseconds
-        return True
-    sample = flat[:: max(1, flat.size // _SAMPLE)][:_SAMPLE]
-    return len(np.unique(sample)) < 0.9 * len(sample)

@@ -10,8 +10,10 @@ from typing import Any
 
 from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill._floats import default_floats
 from bitmill._threads import resolve
 from bitmill.schemes import Scheme
+from bitmill.schemes.base import Held
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,17 +61,17 @@ class QTensor:
 
         In the dtype they are stored in; float32 where codes stand for them.
         """
-        return self.scheme.params(self.arrays, self.shape)[0]
+        return self._params()[0]
 
     @property
     def zero_point(self) -> Array | None:
         """The code of 0.0 in each group; None where the scheme has none."""
-        return self.scheme.params(self.arrays, self.shape)[1]
+        return self._params()[1]
 
     @property
     def offset(self) -> Array | None:
         """The value of code 0 in each group; None where the scheme has none."""
-        return self.scheme.params(self.arrays, self.shape)[2]
+        return self._params()[2]
 
     @property
     def size(self) -> int:
@@ -96,6 +98,7 @@ class QTensor:
             count = module.nbytes(self.scheme, self.shape)
         return 8 * count / self.size if self.size else 0.0
 
+    @default_floats()
     def dequantize(
         self, *, dtype: str = "float32", out: Array | None = None, num_threads: int | None = None
     ) -> Array:
@@ -116,3 +119,7 @@ class QTensor:
             f"QTensor({self.scheme.describe()}, shape={self.shape}, dtype={self.dtype}, "
             f"{self.bits_per_weight():.4g} bits per weight, {self.nbytes:,} bytes)"
         )
+
+    @default_floats()
+    def _params(self) -> Held:
+        return self.scheme.params(self.arrays, self.shape)

@@ -9,12 +9,14 @@ import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array, name_of
+from bitmill._floats import default_floats
 from bitmill._importance import importance_for
 from bitmill._threads import resolve
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Scheme
 
 
+@default_floats()
 def quantize(
     x: Any, scheme: Scheme, *, importance: Any = None, num_threads: int | None = None
 ) -> QTensor:

@@ -76,8 +76,8 @@ def parse_budget(value: Any, name: str = "budget") -> Budget:
         return Budget(value, Fraction(found[1]), None)
     try:
         return Budget(str(value), None, parse_size(value, name))
-    except ValueError as error:
-        raise ValueError(f"{error}; or bits per weight, such as '4.25bpw'") from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}; or bits per weight, such as '4.25bpw'") from None
 
 
 def plan_budget(
@@ -115,8 +115,8 @@ def plan_budget(
         As in `sensitivity`, which takes them. Where errors were weighed by importance, give the
         same file to `quantize_checkpoint`.
     sensitivity
-        What was measured before, of this checkpoint; `candidates` may then name labels of it, which
-        alone are taken.
+        What was measured before, of this checkpoint, which is known by names, dtypes and shapes
+        alone; `candidates` may then name labels of it, which alone are taken.
     pinned
         {pattern: label}: what weights must get; the first match wins.
     ignore
@@ -155,7 +155,9 @@ def plan_budget(
         _refuse_others(source, sensitivity)
     plan, chosen = _chosen(source, sensitivity, allowed, pinned or {}, ignore, split_fused)
     plan = completed(source, replace(plan, max_shard_size=limit), split_fused=split_fused)
-    return replace(plan, allocation=chosen)
+    among = tuple(tensor for tensor in sensitivity.tensors if tensor.name in chosen.choice)
+    sensitivity = replace(sensitivity, tensors=among)
+    return replace(plan, allocation=chosen, sensitivity=sensitivity)
 
 
 def _chosen(
@@ -196,7 +198,7 @@ def _allocate(
         points = frontier(choices, fused=fused, pinned=pins)
         least, most = points[0].bytes, points[-1].bytes
         if room >= least:
-            return allocate(choices, room, fused=fused, pinned=pins)
+            return allocate(choices, min(room, most), fused=fused, pinned=pins)
     except ValueError as error:
         raise CheckpointError(f"{source.where}: {error}") from None
     low, high = (budget.spelled(end, size, others) for end in (least, most))
@@ -215,9 +217,17 @@ def _with(
         return tensor
     layer = sensitivity.candidates.get(label)
     if layer is None:
-        return replace(tensor, reason=f"kept by rule: {tensor.module}")
-    layer = with_scales(layer, sensitivity.scale_dtype, source, tensor.info)
-    return replace(tensor, layer=layer, reason=tensor.module)
+        made = replace(tensor, reason=f"kept by rule: {tensor.module}")
+    else:
+        layer = with_scales(layer, sensitivity.scale_dtype, source, tensor.info)
+        made = replace(tensor, layer=layer, reason=tensor.module)
+    measured = next(t.measured[label] for t in sensitivity.tensors if t.name == tensor.name)
+    if made.bytes_after != measured.bytes:
+        raise CheckpointError(
+            f"{source.where}: tensor {shown(tensor.name)}: the sensitivity says that {label!r} "
+            f"takes {measured.bytes} bytes, and it takes {made.bytes_after}; measure anew"
+        )
+    return made
 
 
 def _among(sensitivity: Sensitivity, labels: Candidates | None) -> Sensitivity:

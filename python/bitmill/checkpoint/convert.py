@@ -51,8 +51,8 @@ def quantize_checkpoint(
     The target is a compressed-tensors checkpoint, or one of bitmill's own if the plan says so: with
     every tensor that the plan keeps unchanged, a `config.json` with the `quantization_config`,
     copies of all other files but weights of other kinds, the report in `bitmill_report.json`, and
-    what was made of what in `bitmill_manifest.json`. Its bytes depend on the source, the plan,
-    the importance and the version of bitmill alone.
+    what was made of what in `bitmill_manifest.json`, with what the plan tells of its own making.
+    Its bytes depend on the source, the plan, the importance and the version of bitmill alone.
 
     Files get their names when all of them are complete and on the disk. Until then they lie in
     `dst/.bitmill`, where a run that was killed, or failed, has left what it had done: the same call

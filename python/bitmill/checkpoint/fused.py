@@ -14,7 +14,13 @@ from bitmill.checkpoint.read import Checkpoint
 from bitmill.formats import NATIVE, LayerScheme
 
 # Parts of the same parent by their last names, and all experts.
-_FUSED = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("gate_proj", "up_proj"))
+_FUSED = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("query", "key", "value"),
+    ("q_a_proj", "kv_a_proj_with_mqa"),  # DeepSeek's latent attention
+    ("gate_proj", "up_proj"),
+    ("w1", "w3"),  # InternLM's names of these
+)
 _EXPERT = re.compile(r"(.*\.experts)\.\d+\.(.*)")
 
 

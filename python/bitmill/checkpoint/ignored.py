@@ -58,6 +58,8 @@ def anywhere(module: str) -> str:
     ('re:(.*\\\\.)?lm_head$', 're:(.*\\\\.)?projector\\\\.linear$')
     """
     parts = module.split(".")
+    if parts[0] == "model" and len(parts) > 2 and not parts[2].isdecimal():
+        parts = parts[1:]  # which is around all parts alike: the next name tells which it is
     first_number = next((i for i, part in enumerate(parts) if part.isdecimal()), 0)
     if parts[-1] == "lm_head":
         parts = parts[-1:]

@@ -19,6 +19,7 @@ import numpy as np
 from bitmill import __version__, kernels
 from bitmill._check import NonfiniteError
 from bitmill._dtypes import FLOATS, Array, dtype
+from bitmill._floats import default_floats
 from bitmill._results import ErrorSums
 from bitmill.checkpoint.data import Buffers, read_bytes, write_at
 from bitmill.checkpoint.digest import digest
@@ -211,6 +212,7 @@ def _read_slots(path: Path, slots: tuple[Slot, ...]) -> list[Array]:
     return parts
 
 
+@default_floats()
 def _work(
     piece: Piece, x: Array, seen: Any, importance: Array | None, clock: _Clock
 ) -> tuple[Mapping[str, Array], ErrorSums | None, dict[str, int]]:

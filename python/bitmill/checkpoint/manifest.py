@@ -3,7 +3,9 @@
 
 `bitmill_manifest.json` names the source files (size, sha256 of the header), each tensor with its
 scheme and the digests (`digest.py`) of its data, of its importance if it has one and of the arrays
-that stand for it, the files of the target with their sizes, and the version of bitmill.
+that stand for it, the files of the target with their sizes, and the version of bitmill. For the
+reader it has the command that was given, and what was measured for a budget; a target that was
+asked for in other words is the same.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from bitmill.checkpoint.digest import Joined
 from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import parse_json
 from bitmill.checkpoint.importance import Importance
+from bitmill.checkpoint.measured import Sensitivity
 from bitmill.checkpoint.output import Output
+from bitmill.checkpoint.paths import failing_at, regular_file
 from bitmill.checkpoint.plan import Plan
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.checkpoint.write import json_text
@@ -61,9 +66,11 @@ def expected(
     return {
         "version": VERSION,
         "bitmill": __version__,
+        "command": plan.command,
         "sources": sources,
         "files": output.sizes(),
         "tensors": tensors,
+        "sensitivity": plan.sensitivity and plan.sensitivity.to_dict(),
     }
 
 
@@ -82,12 +89,50 @@ def manifest_text(wanted: Mapping[str, Any], digests: Mapping[str, Digests]) -> 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest in a folder; None where there is none, or none that can be read."""
-    path = folder / MANIFEST
     with suppress(OSError, CheckpointError):
-        said = parse_json(path, path.read_bytes())
-        if said.get("version") == VERSION:
-            return said
+        return _read(folder / MANIFEST)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest tells a reader."""
+
+    bitmill: str
+    """The version that made the target."""
+    command: str | None
+    sources: dict[str, tuple[int, str]]
+    """Size and sha256 of the header of each file that was read."""
+    tensors: set[str]
+    sensitivity: Sensitivity | None
+
+
+def open_manifest(folder: Path) -> Manifest:
+    """The manifest in a folder; CheckpointError if it is damaged, OSError if it is not there."""
+    path = folder / MANIFEST
+    said = _read(path)
+    measured = said.get("sensitivity")
+    try:
+        return Manifest(
+            str(said["bitmill"]),
+            None if said.get("command") is None else str(said["command"]),
+            {
+                str(name): (index(file["bytes"]), str(file["header_sha256"]))
+                for name, file in said["sources"].items()
+            },
+            set(said["tensors"]),
+            None if measured is None else Sensitivity.from_dict(measured),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: is damaged: {error!r}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with failing_at(path):
+        said = parse_json(path, regular_file(path).read_bytes())
+    if said.get("version") != VERSION:
+        raise CheckpointError(f"{path}: no manifest of this bitmill: wanted 'version' {VERSION}")
+    return said
 
 
 def nonfinite_in(manifest: Mapping[str, Any] | None) -> set[str]:

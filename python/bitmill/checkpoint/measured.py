@@ -119,8 +119,11 @@ class Sensitivity:
         if said.get("version") != VERSION:
             raise ValueError(f"wanted 'version' {VERSION}")
         try:
+            tensors = tuple(_tensor(entry) for entry in said["tensors"])
+            if len({tensor.name for tensor in tensors}) < len(tensors):
+                raise ValueError("a tensor is there twice")
             return cls(
-                tuple(_tensor(entry) for entry in said["tensors"]),
+                tensors,
                 {
                     str(label): None if layer is None else layer_from_dict(layer)
                     for label, layer in said["candidates"].items()
@@ -163,6 +166,8 @@ def _tensor(said: Mapping[str, Any]) -> TensorSensitivity:
 
 def _measure(said: Mapping[str, Any]) -> Measure:
     error, sqnr_db = float(said["error"]), said["sqnr_db"]
+    if not (math.isfinite(error) and error >= 0):
+        raise ValueError(f"error={error}; wanted a finite number from 0 on")
     if sqnr_db is None:
         sqnr_db = -math.inf if error else math.inf
     return Measure(index(said["bytes"]), error, float(sqnr_db))

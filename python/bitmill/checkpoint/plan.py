@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitmill.allocation import Allocation
 from bitmill.checkpoint.errors import CheckpointError
@@ -18,6 +18,9 @@ from bitmill.checkpoint.sizes import parse_size
 from bitmill.checkpoint.write import json_text, replace_file, write_file
 from bitmill.formats import BY_NAME, LayerScheme, Method, Weight, layer_from_dict, method_of, native
 from bitmill.schemes import Scheme
+
+if TYPE_CHECKING:  # it asks plans which layers are fused
+    from bitmill.checkpoint.measured import Sensitivity
 
 VERSION = 1
 MAX_SHARD_SIZE = 5_000_000_000
@@ -96,6 +99,10 @@ class Plan:
     """Bytes of a weight file, unless one tensor takes more."""
     allocation: Allocation | None = field(default=None, compare=False)
     """How the schemes were chosen, if that was for a budget; not in the file."""
+    sensitivity: Sensitivity | None = field(default=None, compare=False)
+    """What they were chosen among; not in the file, but in the manifest of the target."""
+    command: str | None = field(default=None, compare=False)
+    """The command line that asked for it, with names in place of paths; where the other is."""
 
     @property
     def quantized(self) -> tuple[PlannedTensor, ...]:

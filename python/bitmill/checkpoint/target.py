@@ -215,6 +215,8 @@ class WorkFolder:
         rest: then its record tells.
         """
         obsolete = weight_files(self.path)
+        if os.path.lexists(self.path / CONFIG):  # which is set aside, and tells of no other weights
+            obsolete.add(CONFIG)
         replaced = {name for name in names if os.path.lexists(self.path / name)}
         if (broken := self.journal.commit) is not None:
             obsolete |= {*broken.obsolete}

@@ -12,10 +12,12 @@ import numpy as np
 from bitmill import kernels
 from bitmill._check import NonfiniteError
 from bitmill._dtypes import Array
+from bitmill._floats import default_floats
 from bitmill.checkpoint.data import Buffers
 from bitmill.checkpoint.subjects import Block
 from bitmill.grid import rows_of
 from bitmill.schemes import Scheme
+from bitmill.schemes.base import WithRowErrors
 from bitmill.schemes.overflow import ScaleOverflowError
 
 _buffers = Buffers()
@@ -84,10 +86,18 @@ def run_trial(
     return tried
 
 
+@default_floats()
 def _with(tried: Tried, label: str, trial: Trial, x: Array, seen: Any) -> Tried:
     """What was tried, and one candidate more."""
     scheme, threads = trial.schemes[label], trial.num_threads
+    # The first candidate takes the long way, on which Σx² is found.
+    if tried.dd and seen is None and trial.importance is None and isinstance(scheme, WithRowErrors):
+        found = scheme.row_errors(x, num_threads=threads)
+        if found is not None:
+            tried.dd[label] = found
+            return tried
     importance = trial.importance if scheme.takes_importance else None
+    # Never with a layout that the values decide: what has one cannot be planned.
     arrays = scheme.quantize(x, seen, importance=importance, num_threads=threads).arrays
     out = _buffers.take("values", 4 * x.size).view(np.float32).reshape(x.shape)
     scheme.decode(arrays, x.shape, "float32", out=out, num_threads=threads)

@@ -50,6 +50,9 @@ def plan_for_budget(args: argparse.Namespace, num_threads: int) -> Plan:
     """The plan; without candidates that are named, the usual ones, or all that were measured."""
     measured = None if args.sensitivity is None else read_sensitivity(args.sensitivity)
     names = args.candidates or (CANDIDATES.split(",") if measured is None else None)
+    pinned: dict[str, str] = {}
+    for which, label in args.pin:
+        pinned.setdefault(which, label)
     with ProgressDisplay() as display:
         return plan_budget(
             args.src,
@@ -57,7 +60,7 @@ def plan_for_budget(args: argparse.Namespace, num_threads: int) -> Plan:
             names,
             None if measured else args.importance,
             sensitivity=measured,
-            pinned=dict(args.pin),
+            pinned=pinned,
             ignore=args.ignore,
             include=args.include,
             scale_dtype=None if measured else args.scale_dtype or "auto",

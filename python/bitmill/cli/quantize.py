@@ -43,6 +43,7 @@ from bitmill.cli.budget import (
     allocation_lines,
     plan_for_budget,
 )
+from bitmill.cli.command_line import command_line
 from bitmill.cli.dask import add_dask, dask_executor
 from bitmill.cli.hub import local, source
 from bitmill.cli.progress import ProgressDisplay
@@ -221,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             print(*plan_lines(plan), *allocation_lines(plan), *_target_lines(args), sep="\n")
         return
-    report = _quantize(args, plan, num_threads)
+    report = _quantize(args, replace(plan, command=command_line(args)), num_threads)
     if args.json:
         said = {**report.to_dict(), "seconds": report.seconds, "unchanged": report.unchanged}
         print_json(said | ({"profile": report.profile} if args.profile else {}))

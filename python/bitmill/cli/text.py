@@ -9,6 +9,7 @@ _OPTIONS = {
     "overwrite=True": "--overwrite",
     "scales=": "--scale-dtype ",
     "on_unsupported='keep' or 'fallback'": "--on-unsupported keep or fallback",
+    "on_unsupported='keep'": "--on-unsupported keep",
     "scale_dtype=": "--scale-dtype",
     "split_fused=True": "--split-fused",
     "on_nonfinite='keep'": "--on-nonfinite keep",

@@ -82,4 +82,12 @@ def scale_of(q: QTensor) -> Array:
     """The scales; those of two levels multiplied out."""
     scale = q.scale
     assert scale is not None
-    return scale
+    return finite(scale, "scale")
+
+
+def finite(array: Array, name: str) -> Array:
+    """`array`; ValueError if NaN or infinity is in it, which only a damaged source has."""
+    odd = array[~np.isfinite(array.astype(np.float32))]
+    if odd.size:
+        raise ValueError(f"{name} holds {odd[0]}: the checkpoint is damaged")
+    return array

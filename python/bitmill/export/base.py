@@ -37,7 +37,7 @@ class Exporter(Protocol):
 
     @property
     def copies(self) -> bool:
-        """Whether the files beside the weights go along: tokenizer and the like."""
+        """Whether what is not quantized goes along: other tensors, and files such as tokenizers."""
 
     def why_not(self, scheme: Scheme, shape: tuple[int, ...], module: str) -> str | None:
         """Why the format cannot hold just these values; None if it can."""

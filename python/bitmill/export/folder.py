@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import NAMES, Spec, TensorInfo, build_header
 from bitmill.checkpoint.output import TensorFile, index_of, refuse_long
 from bitmill.checkpoint.read import CONFIG, INDEX, WEIGHTS, Checkpoint
@@ -33,10 +35,15 @@ def folder_files(
         )
     for file, info in kept.values():
         specs[file].append(Spec(info.name, info.dtype, info.shape))
+    counts = Counter(spec.name for listed in specs.values() for spec in listed)
+    for name, count in counts.items():
+        if count > 1:
+            raise CheckpointError(f"{source.where}: two tensors would have the name {name!r}")
+    # All that a file holds may go to another, where the weight begins.
+    filled = {file: listed for file, listed in specs.items() if listed}
     data = {
-        file if len(specs) > 1 else WEIGHTS: TensorFile(*build_header(listed, {"format": "pt"}))
-        for file, listed in specs.items()
-        if listed  # all that a file holds may go to another, where the weight begins
+        file if len(filled) > 1 else WEIGHTS: TensorFile(*build_header(listed, {"format": "pt"}))
+        for file, listed in filled.items()
     }
     texts = {INDEX: json_text(index_of(source, data))} if len(data) > 1 else {}
     refuse_long(source, data, texts)

@@ -50,7 +50,7 @@ class Gptq:
 
     @property
     def copies(self) -> bool:
-        """The files beside the weights go along."""
+        """What is not quantized goes along."""
         return True
 
     def why_not(self, scheme: Scheme, shape: tuple[int, ...], module: str) -> str | None:
@@ -72,7 +72,9 @@ class Gptq:
             return "the format holds integer zero-points only, no real offsets"
         if not scheme.symmetric and self.less:
             return "version 1 stores zero-points less 1, and has no place for 0 (gptq_v2 has)"
-        if affine.scale_dtype(scheme) not in _STORAGES:
+        if not isinstance(scheme.scales, str):
+            return "the format holds one scale per group, no two-level scales"
+        if scheme.scales not in _STORAGES:
             return (
                 "the format holds float16 or bfloat16 scales, not float32 (quantize with "
                 "scales='float16')"
@@ -80,7 +82,7 @@ class Gptq:
         odd = [n for n in shape if n * scheme.bits % 32]
         if odd:
             return f"{odd[0]} codes of {scheme.bits} bits are not a whole number of 32-bit words"
-        return why_no_groups(shape, scheme.group_size)
+        return why_no_groups(shape, _group_size(scheme, shape))
 
     def tensors(self, scheme: Affine, shape: tuple[int, ...]) -> list[Field]:
         """Name (behind `M.`), dtype and shape of every tensor that stands for the weight.
@@ -93,7 +95,7 @@ class Gptq:
         g_idx int32 (384,)
         """
         rows, columns = shape
-        groups = columns // (scheme.group_size or columns)
+        groups = columns // (_group_size(scheme, shape) or columns)
         return [
             Field("qweight", "int32", (columns * scheme.bits // 32, rows)),
             Field("qzeros", "int32", (groups, rows * scheme.bits // 32)),
@@ -106,7 +108,7 @@ class Gptq:
         scheme = q.scheme
         assert isinstance(scheme, Affine)
         columns = q.shape[1]
-        size = scheme.group_size or columns
+        size = _group_size(scheme, q.shape) or columns
         spread = (
             affine.spread(p, scheme, q.shape, size) for p in (affine.points(q), affine.scale_of(q))
         )
@@ -130,7 +132,7 @@ class Gptq:
         `dynamic` names by regexes: "-:" ones are not quantized, "+:" ones in another way.
         """
         model = model_of(source.config, (*kept, *(f"{m}.weight" for m in weights)))
-        said = {module: _said(weight.scheme) for module, weight in weights.items()}
+        said = {module: _said(weight) for module, weight in weights.items()}
         (usual, _), *_ = Counter(said.values()).most_common(1)
         others = (info for _, info in kept.values())
         spelled = spelling(model)
@@ -159,9 +161,16 @@ class Gptq:
 V1, V2 = Gptq("gptq", 1), Gptq("gptq_v2", 0)
 
 
-def _said(scheme: Affine) -> tuple[tuple[str, Any], ...]:
-    group_size = -1 if scheme.group_size is None else scheme.group_size
-    return ("bits", scheme.bits), ("group_size", group_size), ("sym", scheme.symmetric)
+def _group_size(scheme: Affine, shape: tuple[int, ...]) -> int | None:
+    """That of the scheme; None for one scale per row, also where a group is longer than that."""
+    size = scheme.group_size
+    return None if size is None or size > shape[-1] else size
+
+
+def _said(weight: Weight) -> tuple[tuple[str, Any], ...]:
+    scheme, shape, _ = weight
+    size = _group_size(scheme, shape)
+    return ("bits", scheme.bits), ("group_size", size or -1), ("sym", scheme.symmetric)
 
 
 def _skipped(kept: Iterable[TensorInfo], weights: Mapping[str, Weight], model: Model) -> list[str]:

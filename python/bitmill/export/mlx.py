@@ -10,7 +10,8 @@ the bias. A zero-point makes the bias −zp · scale, which takes more digits th
 float16 and bfloat16 scales both become float32, which holds it; float32 scales are refused.
 
 MLX computes in the dtype of the scales. In float32 that gives bitmill's values to the bit if scales
-are float16 or bfloat16 ones; products with 24 digits it may round before the bias is added.
+are float16 or bfloat16 ones. Products of float32 scales it rounds before it adds the bias, as
+bitmill does for offsets, or not, as for symmetric weights: that is up to how MLX was compiled.
 
 Layout as MLX 0.32 writes and reads it.
 """
@@ -19,11 +20,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from bitmill._dtypes import Array, dtype
 from bitmill._sizes import word_count
+from bitmill.checkpoint.errors import CheckpointError
 from bitmill.checkpoint.header import TensorInfo
 from bitmill.checkpoint.read import Checkpoint
 from bitmill.export import affine
@@ -83,14 +86,15 @@ def encode(q: QTensor) -> dict[str, Array]:
     scheme = q.scheme
     assert isinstance(scheme, Affine)
     scale = affine.scale_of(q).astype(dtype(_dtype(scheme)))
-    bias = q.offset
-    if bias is None:
+    if q.offset is not None:
+        bias = affine.finite(q.offset, "offset")
+    else:
         with np.errstate(over="ignore"):
             bias = scale * -affine.points(q).astype(scale.dtype)
-    if not np.isfinite(bias.astype(np.float32)).all():
-        raise ValueError(
-            f"the bias of a group, -{affine.middle(scheme)} scales, overflows {bias.dtype}"
-        )
+        if not np.isfinite(bias.astype(np.float32)).all():
+            raise ValueError(
+                f"the bias of a group, -{affine.middle(scheme)} scales, overflows {bias.dtype}"
+            )
     size = group_size(scheme, q.shape)
     return {
         "weight": affine.words(q),
@@ -112,7 +116,13 @@ def files(
     said = {module: _said(weight) for module, weight in weights.items()}
     (usual, _), *_ = Counter(said.values()).most_common(1)
     others = {module: dict(one) for module, one in said.items() if one != usual}
-    config = {**dict(usual), "mode": "affine", **others}
+    config: dict[str, Any] = {**dict(usual), "mode": "affine"}
+    for module in config.keys() & others.keys():
+        raise CheckpointError(
+            f"{source.where}: mlx cannot tell of module {module!r}, whose width or group size is "
+            "another than that of most: its config.json has that key for all"
+        )
+    config |= others
     named = {"quantization": config, "quantization_config": config}
     data, texts = folder_files(source, weights, fields, kept, named)
     return Files(data, texts, tuple(_notes(weights)))

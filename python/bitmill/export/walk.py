@@ -61,7 +61,7 @@ class Exported:
     replaced: tuple[str, ...] = ()
     """Files of the target that were there before, under the name of a new one."""
     removed: tuple[str, ...] = ()
-    """Files of the target that were deleted: weights of the checkpoint that was there."""
+    """Files of the target that were deleted: weights and config.json of what was there."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -118,7 +118,7 @@ def export_checkpoint(
         slots = _stage(work, files)
         for name in others.copied:
             copy_file(source.folder / name, work.stage(name))
-        copied = {name: place for name, place in loaded.kept.items() if name in slots}
+        copied = loaded.kept if exporter.copies else {}
         done, total = 0, sum(info.nbytes for _, info in _sources(loaded, copied))
         for name, nbytes in _write(loaded, exporter, copied, slots):
             done += nbytes
@@ -145,7 +145,8 @@ def _weights(loaded: LoadedCheckpoint, to: str, exporter: Exporter) -> dict[str,
     """The weights to export, by module; CheckpointError naming all that the format cannot hold."""
     where = loaded.source.where
     if not loaded.stored:
-        raise CheckpointError(f"{where}: nothing to export: no weight in it is quantized")
+        told = " (config.json tells of that: name the folder)" if loaded.source.is_file else ""
+        raise CheckpointError(f"{where}: nothing to export: no weight in it is quantized{told}")
     weights, refused = {}, dict[str, list[str]]()
     for name, stored in loaded.stored.items():
         module, scheme, shape = _module(name), stored.scheme(), stored.shape()
@@ -194,10 +195,7 @@ def _stage(work: WorkFolder, files: Files) -> Slots:
     slots: dict[str, tuple[Path, TensorInfo]] = {}
     for file, laid in files.data.items():
         create(partials[file], laid.head, laid.nbytes)
-        for name, place in laid.places.items():
-            if name in slots:
-                raise CheckpointError(f"{work.path}: two tensors would have the name {name!r}")
-            slots[name] = partials[file], place
+        slots |= {name: (partials[file], place) for name, place in laid.places.items()}
     return slots
 
 

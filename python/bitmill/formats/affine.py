@@ -12,6 +12,8 @@ from bitmill.schemes import Affine, Field, Float
 
 _GRANULARITIES = {"tensor": "tensor", "channel": "row", "group": "group of a row"}
 """What has a scale of its own, by the names of compressed-tensors and by ours."""
+_ORDERS_IN_PLACE = (None, False, "weight", "static")
+"""The `actorder`s that leave the columns of a group beside each other."""
 
 
 def why_not(
@@ -99,6 +101,11 @@ def scheme_of(described: Mapping[str, Any], dtypes: Mapping[str, str | None]) ->
         raise ValueError(
             f"its weights are of type {kind!r} and strategy {granularity!r}; bitmill reads int, "
             f"and {', '.join(_GRANULARITIES)}"
+        )
+    if described.get("actorder") not in _ORDERS_IN_PLACE:
+        raise ValueError(
+            f"its groups are those of weight_g_idx (actorder {described['actorder']!r}), not of "
+            "neighbours; bitmill reads no such order"
         )
     return Affine(
         described.get("num_bits", 8),

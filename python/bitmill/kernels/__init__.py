@@ -8,9 +8,15 @@ are 2-D, C-contiguous and native; `bitmill.quantize` and its kin take any.
 from bitmill.kernels.affine import affine_decode, affine_encode, affine_params, affine_quantize
 from bitmill.kernels.columns import column_decode, column_encode
 from bitmill.kernels.convert import from_float32, to_float32
-from bitmill.kernels.errors import error_sums, weighed_error
+from bitmill.kernels.errors import affine_error, error_sums, weighed_error
 from bitmill.kernels.histogram import histogram
-from bitmill.kernels.kmeans import assign_codes, bucket_sums, kmeans_edges, value_counts
+from bitmill.kernels.kmeans import (
+    assign_codes,
+    bucket_sums,
+    distinct_values,
+    kmeans_edges,
+    value_counts,
+)
 from bitmill.kernels.matmul import matmul_int8, matmul_w8a8
 from bitmill.kernels.matmul4 import matmul_w4a8, matmul_w4a16
 from bitmill.kernels.minifloats import float_decode, float_encode
@@ -26,6 +32,7 @@ __all__ = [
     "absmax",
     "affine_decode",
     "affine_encode",
+    "affine_error",
     "affine_params",
     "affine_quantize",
     "assign_codes",
@@ -34,6 +41,7 @@ __all__ = [
     "column_decode",
     "column_encode",
     "column_minmax",
+    "distinct_values",
     "error_sums",
     "float_decode",
     "float_encode",

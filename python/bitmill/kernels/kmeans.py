@@ -7,7 +7,8 @@ import numpy as np
 
 from bitmill import _arguments, _core
 from bitmill._dtypes import Array, carrier, code, name_of
-from bitmill._results import BucketSums, Clusters, ValueCounts
+from bitmill._results import BucketSums, Clusters, DistinctValues, ValueCounts
+from bitmill._sizes import MOST_DISTINCT
 from bitmill._threads import resolve
 
 
@@ -47,6 +48,36 @@ def value_counts(
         bits = x.view(np.uint16)
         _core.value_counts(bits, weights, rows, length, by_row, counts, sums, threads)
     return ValueCounts(counts, sums)
+
+
+def distinct_values(
+    x: Array, weights: Array | None = None, *, num_threads: int | None = None
+) -> DistinctValues | None:
+    """`bitmill.reference.distinct_values`, fast."""
+    x, weights = _arguments.distinct_values(x, weights)
+    shares = 1 if weights is not None else max(1, x.size >> 20)  # of which each takes memory
+    threads = min(resolve(num_threads), shares)
+    values = np.empty((threads, MOST_DISTINCT), np.uint32)
+    counts = np.zeros((threads, MOST_DISTINCT), np.int64)
+    sums = None if weights is None else np.zeros((threads, MOST_DISTINCT))
+    sizes = np.zeros(threads, np.int64)
+    if x.size:
+        rows, length = x.shape
+        by_row = weights is not None and weights.shape[0] == rows
+        _core.distinct_values(
+            x, weights, rows, length, by_row, values, counts, sums, sizes, threads
+        )
+    if sizes.max() > MOST_DISTINCT:
+        return None
+    seen = np.arange(MOST_DISTINCT) < sizes[:, np.newaxis]
+    different, at = np.unique(values[seen], return_inverse=True)
+    if len(different) > MOST_DISTINCT:
+        return None
+    times = np.zeros(len(different), np.int64)
+    np.add.at(times, at, counts[seen])
+    if sums is not None:
+        sums = sums[seen][np.argsort(at)]
+    return DistinctValues(different.view(np.float32), times, sums)
 
 
 def bucket_sums(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import _check
+from bitmill import _arguments, _check
 from bitmill._dtypes import Array
 from bitmill.layouts.given import integers
 
@@ -25,7 +25,10 @@ class Layout(ABC):
     Layouts are frozen and compare by value.
     """
 
+    bits: int
+    """Of a code."""
     pad: int
+    """The code that fills up."""
 
     @property
     @abstractmethod
@@ -74,7 +77,10 @@ class Layout(ABC):
         of = self.code_dtype.name
         given, codes = codes, integers(codes, "codes", (of,), f"codes.astype(np.{of})")
         out = _check.output(out, self.shape(codes.shape), self.dtype, given)
-        self.write(_filled_up(codes, self.padded(codes.shape), self.pad), out)
+        try:
+            self.write(_filled_up(codes, self.padded(codes.shape), self.pad), out)
+        except ValueError:  # which tells places among the pads, or in a tile
+            raise _arguments.code_error(codes, self.bits) from None
         return out
 
     def unpack(self, packed: Any, shape: tuple[int, ...], *, out: Array | None = None) -> Array:

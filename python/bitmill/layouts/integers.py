@@ -50,6 +50,11 @@ class Integers(Layout):
             raise ValueError(f"biased=True goes with signed codes, not with {self.codes}")
 
     @property
+    def bits(self) -> int:  # type: ignore[override]
+        """Those of the integers."""
+        return 8 * self.code_dtype.itemsize
+
+    @property
     def code_dtype(self) -> np.dtype[Any]:
         """Dtype of the codes."""
         return np.dtype(self.codes)

@@ -6,17 +6,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill.layouts.around import Around, check_inner
 from bitmill.layouts.base import Layout
 
 
 @dataclass(frozen=True)
-class Interleaved(Layout):
+class Interleaved(Around):
     """Another layout whose codes are put in order first: of every n = len(order) codes of a row,
     place i takes code order[i].
 
@@ -44,21 +44,6 @@ class Interleaved(Layout):
         check_inner(self.inner)
 
     @property
-    def pad(self) -> int:  # type: ignore[override]
-        """That of the inner layout."""
-        return self.inner.pad
-
-    @property
-    def code_dtype(self) -> np.dtype[Any]:
-        """That of the inner layout."""
-        return self.inner.code_dtype
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """That of the inner layout."""
-        return self.inner.dtype
-
-    @property
     def unit(self) -> int:
         """The least that is whole units of the inner layout and whole orders."""
         return math.lcm(len(self.order), self.inner.unit)
@@ -69,7 +54,9 @@ class Interleaved(Layout):
 
     def write(self, codes: Array, out: Array) -> None:
         """Put the codes in order, then do as the inner layout does."""
-        self.inner.write(self._runs(codes)[..., self.order].reshape(codes.shape), out)
+        # `take` leaves rows contiguous whatever the shape; an index does not.
+        ordered = np.take(self._runs(codes), self.order, axis=-1)
+        self.inner.write(ordered.reshape(codes.shape), out)
 
     def read(self, packed: Array, out: Array) -> None:
         """The inverse of `write`."""
@@ -83,17 +70,10 @@ class Interleaved(Layout):
         return codes.reshape(*front, columns // len(self.order), len(self.order))
 
 
-def check_inner(inner: object) -> Layout:
-    """`inner`, if it is a layout of rows."""
-    if not isinstance(inner, Layout):
-        raise TypeError(f"inner is a {type(inner).__name__}; wanted a layout such as Words(4)")
-    if len(inner.padded((1,))) != 1:
-        raise ValueError(f"inner={inner!r} puts rows together; wanted a layout of single rows")
-    return inner
-
-
-def _permutation(order: Iterable[int]) -> tuple[int, ...]:
+def _permutation(order: object) -> tuple[int, ...]:
     """`order` as a tuple of ints, if each of 0 … n − 1 is in it once."""
+    if isinstance(order, str) or not isinstance(order, Iterable):
+        raise TypeError(f"order={order!r} is a {type(order).__name__}; order takes a tuple of ints")
     order = tuple(_check.integer(i, "order", low=0, high=1 << 31) for i in order)
     if not order or sorted(order) != list(range(len(order))):
         raise ValueError(f"order={order} is no permutation of 0 to {len(order) - 1}")

@@ -41,6 +41,7 @@ class Nibbles(Layout):
     2031
     """
 
+    bits = 4
     block: int = 2
     _: KW_ONLY
     first: str = "low"

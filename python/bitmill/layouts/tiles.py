@@ -6,20 +6,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
 
 import numpy as np
 
+from bitmill import _check
 from bitmill._dtypes import Array
+from bitmill.layouts.around import Around, check_inner
 from bitmill.layouts.base import Layout, check_multiple, whole
 from bitmill.layouts.integers import Integers
-from bitmill.layouts.interleaved import check_inner
 
 _DEPTHS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class Tiles(Layout):
+class Tiles(Around):
     """Codes [..., N, K] as tiles [..., ceil(N/R), B/D, R, D], of R rows and D bytes of each.
 
     The B bytes of a row are those of the `inner` layout. What an instruction takes that sums
@@ -54,26 +54,11 @@ class Tiles(Layout):
 
     def __post_init__(self) -> None:
         check_multiple(self.rows, "rows")
-        if self.depth not in _DEPTHS:
+        if _check.integer(self.depth, "depth", low=1, high=1 << 31) not in _DEPTHS:
             raise ValueError(f"depth={self.depth!r} is not one of: {', '.join(map(str, _DEPTHS))}")
         check_inner(self.inner)
         if self.inner.dtype.itemsize != 1 or len(self.inner.shape((1,))) != 1:
             raise ValueError(f"inner={self.inner!r} does not make a row into a row of bytes")
-
-    @property
-    def pad(self) -> int:  # type: ignore[override]
-        """That of the inner layout."""
-        return self.inner.pad
-
-    @property
-    def code_dtype(self) -> np.dtype[Any]:
-        """That of the inner layout."""
-        return self.inner.code_dtype
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """That of the inner layout."""
-        return self.inner.dtype
 
     @property
     def unit(self) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitmill import _check
 from bitmill.plot.histogram import draw_density
 from bitmill.plot.style import INK, LEVELS, add_legend, figure, name_axes
 from bitmill.plot.units import MOST_LEVELS, Levels, Units, finite, levels, units
@@ -34,7 +33,7 @@ def codebook(q_or_table: Any, x: Any, *, bins: int = 200) -> Figure:
     known = levels(given.found)
     if len(known.at) > MOST_LEVELS:
         raise ValueError(f"{len(known.at)} values are more than a figure shows, {MOST_LEVELS}")
-    draw_density(above, given.values, _check.integer(bins, "bins", low=1, high=1 << 20))
+    draw_density(above, given.values, bins)
     for number, at in enumerate(known.at):
         label = f"{len(known.at)} values" if number == 0 else None
         above.axvline(at, color=LEVELS, linewidth=1.2, label=label)
@@ -55,7 +54,11 @@ def _draw_shares(axes: Any, known: Levels) -> None:
 
 def _nearest(table: Any, x: Any) -> Units:
     """The nearest value of a table for each of `x`; of two, the lower."""
-    values, known = finite(x).reshape(-1), np.asarray(table, np.float64)
+    values = finite(x).reshape(-1)
+    try:
+        known = np.asarray(table, np.float64)
+    except (TypeError, ValueError):
+        known = np.empty(0)
     if known.size == 0 or not np.isfinite(known).all():
         raise ValueError("q_or_table is no QTensor, and no array of finite values")
     known = np.unique(known)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_BINS = 10_000
+"""More than a figure has dots for."""
+
 
 def histogram(x: Any, q: QTensor, *, bins: int = 200) -> Figure:
     """The density of `x`, and at each level of `q` that of the values that have it.
@@ -25,11 +28,11 @@ def histogram(x: Any, q: QTensor, *, bins: int = 200) -> Figure:
     evenly; at the ends, clipped values make it higher. Where there are more levels than can be
     seen, they are a second histogram.
 
-    Raises ValueError if the shapes of `x` and `q` differ, ImportError without matplotlib.
+    Raises TypeError for a `q` that is no QTensor, ValueError if its shape is not that of `x`, and
+    for NaN and infinity; ImportError without matplotlib.
     """
     made, (axes,) = figure()
     given = units(x, q)
-    bins = _check.integer(bins, "bins", low=1, high=1 << 20)
     draw_density(axes, given.values, bins)
     known = levels(given.found)
     if len(known.at) <= MOST_LEVELS:
@@ -50,5 +53,6 @@ def histogram(x: Any, q: QTensor, *, bins: int = 200) -> Figure:
 
 def draw_density(axes: Axes, values: Any, bins: int) -> None:
     """The histogram of the values, with area 1."""
+    bins = _check.integer(bins, "bins", low=1, high=MOST_BINS)
     heights, edges = np.histogram(values, bins, density=True)
     axes.stairs(heights, edges, fill=True, color=DATA, alpha=0.6, linewidth=0, label="weights")

@@ -51,6 +51,8 @@ class Levels(NamedTuple):
 
 def units(x: Any, q: QTensor) -> Units:
     """The values `x`, and what `q` has for them; ValueError unless `q` has their shape."""
+    if not isinstance(q, QTensor):
+        raise TypeError(f"q is a {type(q).__name__}; wanted a QTensor")
     values = finite(x)
     _check.same_shape(values, q, "x and q")
     found = q.dequantize().astype(np.float64)

@@ -8,7 +8,7 @@ everywhere and changes nothing here.
 from bitmill.reference.affine import affine_decode, affine_encode, affine_params, affine_quantize
 from bitmill.reference.columns import column_decode, column_encode
 from bitmill.reference.convert import from_float32, to_float32
-from bitmill.reference.errors import error_sums, weighed_error
+from bitmill.reference.errors import affine_error, error_sums, weighed_error
 from bitmill.reference.histogram import histogram
 from bitmill.reference.kmeans import kmeans_edges
 from bitmill.reference.matmul import matmul_int8, matmul_w8a8
@@ -20,13 +20,14 @@ from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
 from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.reference.tokens import token_encode, token_quantize
-from bitmill.reference.totals import assign_codes, bucket_sums, value_counts
+from bitmill.reference.totals import assign_codes, bucket_sums, distinct_values, value_counts
 from bitmill.reference.two_level import two_level_params
 
 __all__ = [
     "absmax",
     "affine_decode",
     "affine_encode",
+    "affine_error",
     "affine_params",
     "affine_quantize",
     "assign_codes",
@@ -35,6 +36,7 @@ __all__ = [
     "column_decode",
     "column_encode",
     "column_minmax",
+    "distinct_values",
     "error_sums",
     "float_decode",
     "float_encode",

@@ -10,6 +10,7 @@ import numpy as np
 from bitmill import _arguments
 from bitmill._dtypes import Array
 from bitmill._results import ErrorSums
+from bitmill.reference.affine import affine_decode, affine_encode
 from bitmill.reference.convert import to_float32
 
 LANES, BLOCK = 16, 4096
@@ -30,6 +31,31 @@ def error_sums(x: Array, y: Array, *, num_threads: int | None = None) -> ErrorSu
     apart = np.abs(d).reshape(len(x), math.prod(d.shape[1:]))
     max_at = apart.argmax(axis=1) if x.size else np.zeros(len(x), np.int64)
     return ErrorSums._make([*sums, apart.max(axis=1, initial=0), max_at])
+
+
+def affine_error(
+    x: Array,
+    scale: Array,
+    zero_point: Array | None = None,
+    offset: Array | None = None,
+    *,
+    qmin: int,
+    qmax: int,
+    group_size: int | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Σ(x − x̂)² over each row of `x` [R, C], float64 [R], where x̂ is `affine_decode` of
+    `affine_encode` of `x` by these parameters [R, groups]. Terms are added in the order of
+    `error_sums`.
+
+    A scale that is not finite gives codes 0, which stand for 0, or for the offset.
+    """
+    x, given, _ = _arguments.affine_error(x, (scale, zero_point, offset), qmin, qmax, group_size)
+    codes = affine_encode(x, *given, qmin=qmin, qmax=qmax, group_size=group_size)
+    finite = np.isfinite(given[0].astype(np.float32))
+    stored = np.where(finite, given[0], given[0].dtype.type(0))
+    values = affine_decode(codes, stored, *given[1:], group_size=group_size)
+    return error_sums(x, values).dd
 
 
 def weighed_error(

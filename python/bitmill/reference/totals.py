@@ -7,7 +7,8 @@ import numpy as np
 
 from bitmill import _arguments
 from bitmill._dtypes import Array
-from bitmill._results import BucketSums, ValueCounts
+from bitmill._results import BucketSums, DistinctValues, ValueCounts
+from bitmill._sizes import MOST_DISTINCT
 from bitmill.reference.convert import to_float32
 from bitmill.reference.pack import pack
 
@@ -32,6 +33,29 @@ def value_counts(
     return ValueCounts(np.bincount(bits, minlength=65536), sums)
 
 
+def distinct_values(
+    x: Array, weights: Array | None = None, *, num_threads: int | None = None
+) -> DistinctValues | None:
+    """The different values of `x`, float32 [R, C], if there are at most 65,536; else None.
+
+    They differ if their bits do, but −0.0 counts as 0.0. `weights` as for `value_counts`: they are
+    added up in order.
+
+    >>> found = distinct_values(np.array([[2, -1, 2]], np.float32))
+    >>> found.values, found.counts
+    (array([ 2., -1.], dtype=float32), array([2, 1]))
+    """
+    x, weights = _arguments.distinct_values(x, weights)
+    bits, at, counts = np.unique(_bits(x), return_inverse=True, return_counts=True)
+    if len(bits) > MOST_DISTINCT:
+        return None
+    sums = None
+    if weights is not None:
+        each = np.broadcast_to(weights, x.shape).reshape(-1).astype(np.float64)
+        sums = np.bincount(at, each, minlength=len(bits)).astype(np.float64)
+    return DistinctValues(bits.view(np.float32), counts, sums)
+
+
 def bucket_sums(
     x: Array,
     slots: Array,
@@ -44,8 +68,9 @@ def bucket_sums(
 
     A value of the bits b, read as uint32, belongs to the bucket slots[b >> 16] + (b mod 2¹⁶ >>
     shift), and r is b mod 2^shift; where that entry of `slots`, int32 [65536], is below 0, to none.
-    There are as many buckets as the largest entry asks for. `weights` as for `value_counts`: they
-    are added up in order; without them, sums are exact up to 2⁶⁴ and rounded once.
+    −0.0 is taken for 0.0. There are as many buckets as the largest entry asks for. `weights` as for
+    `value_counts`: they are added up in order; without them, sums are exact up to 2⁶⁴ and rounded
+    once.
 
     >>> x = np.array([[1, 1.25, -3]], np.float32)
     >>> slots = np.where(np.arange(65536) >= 0x8000, 0, -1).astype(np.int32)
@@ -53,7 +78,7 @@ def bucket_sums(
     np.int64(1)
     """
     x, shift, buckets, weights = _arguments.bucket_sums(x, slots, shift, weights)
-    bits = x.view(np.uint32).reshape(-1)
+    bits = _bits(x)
     slot = slots[bits >> 16]
     inside = slot >= 0
     bucket = (slot + ((bits & 0xFFFF) >> shift).astype(np.int64))[inside]
@@ -99,3 +124,9 @@ def assign_codes(
     codes[np.isnan(values)] = 0
     out[...] = codes if bits is None else pack(codes, bits)
     return out
+
+
+def _bits(x: Array) -> Array:
+    """Those of all values as uint32; the two zeros are one value."""
+    bits = x.reshape(-1).view(np.uint32)
+    return np.where(bits == 1 << 31, np.uint32(0), bits)

@@ -268,6 +268,22 @@ class Affine(Ranged):
         arrays = self.encode(x, params, seen, importance=importance, num_threads=num_threads)
         return Encoded(arrays, _health(params))
 
+    def row_errors(self, x: Array, *, num_threads: int | None = None) -> Array | None:
+        """Σ(x − x̂)² over each row; None where groups do not lie along rows, or have `bm.Scales`."""
+        view = self.view(x.shape)
+        if not view.whole_rows or isinstance(self.scales, Scales):
+            return None
+        scale, zero_point, offset = self.fit(x, num_threads=num_threads)[:3]
+        if self.offset:
+            scale = _divisor(ranges(x, view, num_threads=num_threads), scale)
+        return kernels.affine_error(
+            x.reshape(view.matrix),
+            *each_param(view.spread, (scale, zero_point, offset)),
+            **self.code_range._asdict(),
+            group_size=view.group_size,
+            num_threads=num_threads,
+        )
+
     def decode(
         self,
         arrays: Mapping[str, Array],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bitmill._dtypes import Array, dtype
 
@@ -133,6 +133,17 @@ class Scheme(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The scheme as JSON can hold it; `from_dict` reads it back."""
+
+
+@runtime_checkable
+class WithRowErrors(Protocol):
+    """A scheme that can tell what it loses without making codes."""
+
+    def row_errors(self, x: Array, *, num_threads: int | None = None) -> Array | None:
+        """Σ(x − x̂)² over each row of `x`, float64: just what `quantize` and `decode` would give.
+
+        None if they must be asked. Raises ValueError as `quantize` does.
+        """
 
 
 _KINDS: dict[str, type[Scheme]] = {}

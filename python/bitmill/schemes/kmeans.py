@@ -144,7 +144,10 @@ class KMeans(Coded, Ranged):
         with np.errstate(over="ignore", under="ignore"):
             stored = kernels.from_float32(found.astype(np.float32), self.values)
         if not np.isfinite(stored.astype(np.float32)).all():
-            raise ValueError(f"x: a value of a codebook overflows {self.values}: use 'bfloat16'")
+            raise ValueError(
+                f"x: a value of a codebook overflows {self.values}: use values='float32'"
+            )
+        stored[stored == 0] = 0  # what underflowed from below is -0.0
         return stored
 
     def decode(

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
+from bitmill._floats import default_floats
 from bitmill.grid import rows_of
 from bitmill.kmeans import centroids
 from bitmill.schemes.base import Cut, Field, register
@@ -87,6 +88,7 @@ class LearnedTable(TableScheme):
         """Nowhere: all weights share the table."""
         return Cut(None)
 
+    @default_floats()
     def learn(self, arrays: Iterable[Any], *, num_threads: int | None = None) -> Table:
         """One table for all these arrays, with the other options of this scheme.
 

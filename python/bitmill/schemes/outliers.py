@@ -68,9 +68,10 @@ class Outliers:
         ranked by their largest magnitude; without a count their threshold is 6.0. LLM.int8() does
         so with activations.
     by
-        "magnitude", or "loss": those that remove the most squared error from the tensor, by trials
-        with more and more of the largest of each row: 2·log2(columns) quantizations and a few. It
-        is never worse, and the same where rows share scales.
+        "magnitude", or "loss": those that remove the most squared error from the tensor, weighed by
+        importance if there is one, by trials with more and more of the largest of each row:
+        2·log2(columns) quantizations and a few. It is never worse, and the same where rows share
+        scales.
     per
         "tensor", or "row": all counts and the budget are of each row, which can then be quantized
         without the others.
@@ -343,7 +344,10 @@ class Outliers:
             made = self._rest(x, places, None, importance, num_threads)
             found = self.inner.decode(made.arrays, x.shape, "float32", num_threads=num_threads)
             put_back(found, places, kept_of(x, places, self.values))
-            return kernels.error_sums(given, rows_of(found), num_threads=num_threads).dd
+            if importance is None:
+                return kernels.error_sums(given, rows_of(found), num_threads=num_threads).dd
+            weights = importance.reshape(-1, given.shape[1])
+            return kernels.weighed_error(given, rows_of(found), weights, num_threads=num_threads)
 
         return by_loss(given, count, errors)
 

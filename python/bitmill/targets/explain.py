@@ -21,7 +21,7 @@ class Explanation:
 
     `groups` are those of a row; `padded` is the shape of the codes in the packed array, `packed`
     that of the array; `nbytes` counts packed codes, scales, zero-points and offsets. `reasons` says
-    why width, groups and layout are these.
+    why width, groups, codes, scales and layout are these.
     """
 
     target: str
@@ -51,6 +51,7 @@ def explain(
     reasons = [
         _why_bits(target, scheme.bits, wanted),
         _why_groups(target, shape[-1], scheme, "group_size" in fixed or "axis" in fixed),
+        _why_numbers(target, scheme, fixed),
         _why_layout(layout, shape, nbytes),
         *([target.about] if target.about else []),
     ]
@@ -94,12 +95,12 @@ def _why_groups(target: Target, length: int, scheme: Affine, fixed: bool) -> str
     if fixed:
         return f"{what}, as asked for."
     if size == wanted:
-        return f"{what}, as wanted."
+        return f"{what}, as wanted" + (f" for {scheme.bits} bits." if size is None else ".")
     near = length if wanted is None else wanted
     if target.group_sizes:
         there = one_of(target.group_sizes, "and")
     else:
-        there = f"the multiples of {target.alignment}"
+        there = "all sizes" if target.alignment == 1 else f"the multiples of {target.alignment}"
     return ", ".join([f"{what}: the nearest to {near} of {there}", *limits(target)]) + "."
 
 
@@ -109,6 +110,29 @@ def limits(target: Target) -> list[str]:
     if target.max_groups is not None:
         said.append(f"with at most {target.max_groups} groups of a row")
     return said
+
+
+def kind_of(scheme: Affine) -> str:
+    """What its codes are called among the `kinds` of a target."""
+    return "symmetric" if scheme.symmetric else "offset" if scheme.offset else "asymmetric"
+
+
+def _why_numbers(target: Target, scheme: Affine, fixed: Set[str]) -> str:
+    """Kind of the codes, dtype of the scales, and the rule that makes these."""
+    by_kind = {"symmetric", "offset"} & fixed
+    codes = f"{kind_of(scheme).capitalize()} codes{_among(target.kinds, bool(by_kind))}"
+    scales = f"{scheme.scales} scales{_among(target.scales, 'scales' in fixed)}"
+    if not scheme.symmetric:
+        return f"{codes}, {scales}."
+    rule = f"the rule {scheme.scale_rule}{_among(target.scale_rules, 'scale_rule' in fixed)}"
+    return f"{codes}, {scales} by {rule}."
+
+
+def _among(there: tuple[str, ...], asked: bool) -> str:
+    """Why it is this one of those that there are."""
+    if asked:
+        return " (as asked for)"
+    return f" (of {one_of(there, 'and')})" if len(there) > 1 else ""
 
 
 def _why_layout(layout: Layout, shape: tuple[int, ...], nbytes: int) -> str:

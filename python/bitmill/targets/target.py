@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from bitmill import _check
@@ -14,11 +13,10 @@ from bitmill._sizes import group_count
 from bitmill.layouts import Layout
 from bitmill.schemes import Affine, Float
 from bitmill.targets.choose import divisors, multiples_near, nearest_size, nearest_width
-from bitmill.targets.explain import Explanation, explain, limits, one_of
+from bitmill.targets.explain import Explanation, explain, kind_of, limits, one_of
+from bitmill.targets.options import CHECKS, KINDS, SCALE_RULES, positive
 from bitmill.targets.packing import words
 
-KINDS = ("symmetric", "asymmetric", "offset")
-SCALE_RULES = ("absmax", "full_range", "signed_max")
 Packing = Callable[[Affine, int], Layout]
 """The layout of the codes of a scheme, with rows of whole alignments."""
 
@@ -102,29 +100,14 @@ class Target:
     about: str = ""
 
     def __post_init__(self) -> None:
-        def settle(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        widths = _several(self.supported_bits, "supported_bits")
-        settle("supported_bits", tuple(sorted({_check.code_width(bits) for bits in widths})))
-        settle("alignment", _count(self.alignment, "alignment"))
-        settle("target_bits", _count(self.target_bits, "target_bits"))
-        settle("group_size", _check.group_size(self.group_size))
-        for name in ("max_groups", "row_scales_from"):
-            if getattr(self, name) is not None:
-                settle(name, _count(getattr(self, name), name))
-        for name in ("whole_groups", "row_activations"):
-            settle(name, _check.flag(getattr(self, name), name))
-        sizes = tuple(map(_check.group_size, self.group_sizes))
-        settle("group_sizes", sizes)
-        crooked = [size for size in sizes if size is not None and size % self.alignment]
-        if crooked:
-            raise ValueError(
-                f"group_sizes has {crooked[0]}, no multiple of alignment={self.alignment}"
-            )
-        for name, known in (("kinds", KINDS), ("scale_rules", SCALE_RULES), ("scales", STORAGES)):
-            given = _several(getattr(self, name), name)
-            settle(name, tuple(_check.choice(each, name, known) for each in given))
+        for name, check in CHECKS.items():
+            object.__setattr__(self, name, check(getattr(self, name), name))
+        object.__setattr__(self, "supported_bits", tuple(sorted({*self.supported_bits})))
+        for size in self.group_sizes:
+            if size is not None and size % self.alignment:
+                raise ValueError(
+                    f"group_sizes has {size}, no multiple of alignment={self.alignment}"
+                )
 
     # What it chooses
 
@@ -134,7 +117,7 @@ class Target:
         >>> Target((2, 4, 8)).width(6), Target((2, 4, 8)).width(3), Target((2, 4, 8)).width()
         (8, 4, 4)
         """
-        wanted = self.target_bits if bits is None else _count(bits, "bits")
+        wanted = self.target_bits if bits is None else positive(bits, "bits")
         return nearest_width(wanted, self.supported_bits)
 
     def scheme(self, shape: tuple[int, ...], bits: int | None = None, **options: Any) -> Affine:
@@ -176,6 +159,8 @@ class Target:
         a board takes 512x4090 weights as int8 sym g256: 16 groups of each row.
         8 bits: of 4 and 8 the nearest to 6, the wider of two as near.
         Groups of 256: the nearest to 128 of the multiples of 32, with at most 16 groups of a row.
+        Symmetric codes (of symmetric, asymmetric and offset), float32 scales (of float32, float16 \
+and bfloat16) by the rule absmax (of absmax, full_range and signed_max).
         Packed as Words(bits=8, signed=True, multiple=32, pad=0): uint32 (512, 1024), rows padded \
 to 4096 codes; with scales 2,129,920 bytes.
         """
@@ -188,15 +173,20 @@ to 4096 codes; with scales 2,129,920 bytes.
         return Fitting(self, bits, tuple(options.items()))
 
     def _kind(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of symmetry, and the rule of the scale, that go with the given ones."""
-        if "offset" in options or "symmetric" in options:
-            symmetric = options.get("symmetric", not options.get("offset"))
-            allowed = [kind for kind in self.kinds if (kind == "symmetric") == symmetric]
-            offset = options.get("offset", allowed[:1] == ["offset"])
-        else:
-            symmetric, offset = self.kinds[0] == "symmetric", self.kinds[0] == "offset"
-        rule = self.scale_rules[0] if symmetric else "absmax"
-        return {"symmetric": symmetric, "offset": offset, "scale_rule": rule}
+        """The options of symmetry, and the rule of the scale, that go with the given ones.
+
+        They are those of the first kind that does; if the target has none, of any.
+        """
+        given = {name: options[name] for name in ("symmetric", "offset") if name in options}
+        if options.get("narrow_range") or options.get("scale_rule", "absmax") != "absmax":
+            given.setdefault("symmetric", True)
+        ways = [
+            {"symmetric": kind == "symmetric", "offset": kind == "offset"}
+            for kind in (*self.kinds, *KINDS)
+        ]
+        way = next((way for way in ways if way == way | given), ways[0])
+        rule = self.scale_rules[0] if way["symmetric"] else "absmax"
+        return {**way, "scale_rule": rule}
 
     def _group_size(self, shape: tuple[int, ...], bits: int) -> int | None:
         """The size nearest to the wanted one. ValueError if none fits."""
@@ -207,9 +197,22 @@ to 4096 codes; with scales 2,129,920 bytes.
         if not found:
             raise ValueError(
                 f"{self.name} takes groups of {one_of(self.group_sizes)}, "
-                f"{', '.join(limits(self))}: none fits rows of {length} weights"
+                f"{', '.join(self._limits_in_the_way(length))}: none fits rows of {length} weights"
             )
         return found[nearest_size(wanted or length, found)]
+
+    def _limits_in_the_way(self, length: int) -> list[str]:
+        """The limits for which not all group sizes fit rows of a length, in words."""
+        sizes = [size for size in self.group_sizes if size is not None]
+        most = max(group_count(length, size) for size in sizes)
+        is_uneven = any(length % size for size in sizes)
+        is_much = self.max_groups is not None and most > self.max_groups
+        broken = replace(
+            self,
+            whole_groups=self.whole_groups and is_uneven,
+            max_groups=self.max_groups if is_much else None,
+        )
+        return limits(broken)
 
     def _sizes(self, length: int, wanted: int) -> dict[int, int | None]:
         """By their sizes, the groups that fit a row, as far as they matter; None is the row."""
@@ -244,6 +247,9 @@ to 4096 codes; with scales 2,129,920 bytes.
 
     def _reasons(self, scheme: object, shape: tuple[int, ...]) -> Iterator[str]:
         """The constraints that a scheme breaks, one after the other."""
+        if not shape:
+            yield f"{self.name} takes weights of 1 dimension or more, no single number"
+            return
         if self.ranks and len(shape) not in self.ranks:
             ranks = one_of(f"{rank}-D" for rank in self.ranks)
             yield f"{self.name} takes {ranks} weights, not {len(shape)}-D"
@@ -254,7 +260,7 @@ to 4096 codes; with scales 2,129,920 bytes.
             return
         if scheme.bits not in self.supported_bits:
             yield f"{self.name} takes {one_of(self.supported_bits)} bits, not {scheme.bits}"
-        kind = "symmetric" if scheme.symmetric else "offset" if scheme.offset else "asymmetric"
+        kind = kind_of(scheme)
         if kind not in self.kinds:
             yield f"{self.name} takes {one_of(self.kinds)} codes, not {kind} ones"
         if scheme.symmetric and scheme.scale_rule not in self.scale_rules:
@@ -311,18 +317,3 @@ class Fitting:
         if scales is not None:
             options.setdefault("scales", scales)
         return self.target.scheme(shape, self.bits, **options)
-
-
-def _several(given: Any, name: str) -> tuple[Any, ...]:
-    """`given` as a tuple of at least one."""
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"{name}={given!r} is a {type(given).__name__}; {name} takes a tuple")
-    found = tuple(given)
-    if not found:
-        raise ValueError(f"{name} is empty; wanted at least one")
-    return found
-
-
-def _count(value: Any, name: str) -> int:
-    """`value` as an int from 1 on."""
-    return _check.integer(value, name, low=1, high=sys.maxsize)
