@@ -226,6 +226,8 @@ struct Distinct {
 struct Product {
   int64_t rows, cols, depth;
   BITMILL_SHARED int64_t fours() const { return (depth + 3) / 4; }
+  BITMILL_SHARED int64_t eights() const { return (depth + 7) / 8; }
+  BITMILL_SHARED int64_t groups(int64_t group) const { return (depth + group - 1) / group; }
 };
 
 // The part of it that one call makes: at most kMostRows rows from a multiple of kMostTileRows on, and at most
@@ -259,6 +261,38 @@ struct Rotation {
 };
 constexpr int64_t kMostOrder = 20;
 
+// Weights of 4 bits in panels of kPanel rows: codes [panels][K / 8][kPanel][4], where the low nibbles are four
+// columns and the high ones the next four; of each group, a multiple of 8 columns, scales and perhaps zero-points
+// [panels][groups][kPanel]. `values` are what codes stand for: 16 floats, or bytes, with 128 added unless they are
+// `plain`, the codes themselves, four times. `zero` is the zero-point where there are none.
+constexpr int64_t kEight = 8; // columns that lie together
+struct Weights4 {
+  const uint8_t* codes;
+  const void* scale;
+  Float scales;
+  const uint8_t* zero_point;
+  const void* values;
+  bool plain;
+  int32_t zero;
+  int64_t group;
+  const float* bias; // a row each; may be null
+};
+// Rows of x: `given`, of a kind; the same made ready; what the codes of each group add up to, [rows][groups];
+// scale and perhaps zero-point, as int8 codes have it, of each row.
+enum Kind4 { kInt8, kUint8, kFloats };
+struct Tokens4 {
+  const void* given;
+  Kind4 kind;
+  void* ready;
+  int32_t* sums;
+  const float* scale;
+  const int32_t* zero_point;
+};
+constexpr int64_t kMostBytesOfEight = 32; // of x, made ready
+constexpr int64_t kBlockEights = 128; // of x and w that meet before the next are read, or one group
+// Room for the sums of a patch, and for those of the codes of a block of groups.
+constexpr int64_t kMemory4 = kMostRows * kSpan * 4 + kBlockEights * kPanel * 4;
+
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \
   FAMILY(Ranges, ranges)                                                                           \
@@ -274,6 +308,7 @@ constexpr int64_t kMostOrder = 20;
   FAMILY(Minifloats, minifloats)                                                                   \
   FAMILY(Tables, tables)                                                                           \
   FAMILY(Matmul, matmul)                                                                           \
+  FAMILY(Matmul4, matmul4)                                                                         \
   FAMILY(Streams, streams)                                                                         \
   FAMILY(Verbs, verbs)
 
@@ -330,6 +365,11 @@ struct TablesTable {
 struct MatmulTable {
 #define MATMUL BITMILL_MEMBER
 #define MATMULPART BITMILL_MEMBER
+#include "kernels.def"
+};
+struct Matmul4Table {
+#define MATMUL4 BITMILL_MEMBER
+#define MATMUL4PART BITMILL_MEMBER
 #include "kernels.def"
 };
 struct StreamsTable {

@@ -13,6 +13,7 @@
   VERB(to_i32, to_i32(x))                                                                          \
   VERB(add_i32, add(i, j))                                                                         \
   VERB(sub_i32, sub(i, j))                                                                         \
+  VERB(mul_i32, mul(i, j))                                                                         \
   VERB(min_i32, min(i, j))                                                                         \
   VERB(max_i32, max(i, j))                                                                         \
   VERB(max_u32, max_u32(i, j))                                                                     \
@@ -28,6 +29,7 @@
   VERB(quotient, quotient(x, y, div(splat(1.0f), y)))                                              \
   VERB(gather, gather((const float*)b, and_(i, splat(15))))                                        \
   VERB(lookup16, lookup16(y, i))                                                                   \
+  VERB(lookup16_u8, lookup16(bytes_of(j), bytes_of(and_(i, splat(0x0f0f0f0f)))))                   \
   VERB(rank16, rank16(thresholds16((const float*)b), x))                                           \
   VERB(code16, code16(codes16((const float*)b, a), x))                                             \
   VERB(and_i32, and_(i, j))                                                                        \

@@ -18,7 +18,7 @@ from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
-from bitmill.layouts import Integers, Tiles
+from bitmill.layouts import Integers, Nibbles, Tiles
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -470,6 +470,45 @@ def matmul_w8a8(rng: np.random.Generator) -> Iterator[Case]:
         weights = tiles, _scales(rng, columns), w_zero, w_sum, bias
         options = {"dtype_name": STORAGES[i % 3]}
         yield f"{i} {rows}x{columns}x{length}", (x, _scales(rng, rows), x_zero, *weights), options
+
+
+def _nibbles(
+    rng: np.random.Generator, i: int, columns: int, length: int, value_dtype: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Weights of 4 bits [columns, length] with scales and zero-points or values, and options."""
+    codes = _bytes(rng, i, (columns, length), np.uint8) & 15
+    size = [None, 8, 32, 40, 128, 4096][int(rng.integers(0 if length < 2100 else 2, 6))]
+    shape = -(-columns // 16), -(-length // (size or max(length, 1))), 16
+    with np.errstate(over="ignore"):
+        scale = (rng.standard_normal(shape) * 10.0 ** rng.integers(-30, 5)).astype(np.float32)
+        scale = scale.astype(dtype(STORAGES[i % 3]))
+    scale[~np.isfinite(scale)] = 1
+    zero = rng.integers(0, 16, shape, np.uint8) if i % 4 == 1 else None
+    values = None
+    if i % 4 == 2:
+        values = _bytes(rng, i + 1, (16, 1), np.int8)[:, 0].astype(value_dtype)
+        values = values / value_dtype(3) if value_dtype is np.float32 else values
+    bias = None if i % 5 == 0 else _scales(rng, columns)[:, 0]
+    tiles = Tiles(16, inner=Nibbles(8, signed=False, pad=int(rng.integers(16)))).pack(codes)
+    options = {"rows": columns, "group_size": size, "dtype_name": STORAGES[i // 2 % 3]}
+    return (tiles, scale, zero, values, bias), options
+
+
+def matmul_w4a8(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        of = np.dtype([np.int8, np.uint8][i // 3 % 2])
+        x, x_scale = _bytes(rng, i, (rows, length), of), _scales(rng, rows)
+        x_zero = None if i % 3 == 0 else _bytes(rng, i + 1, (rows, 1), of)
+        weights, options = _nibbles(rng, i, columns, length, np.int8)
+        yield f"{i} {rows}x{columns}x{length} {options}", (x, x_scale, x_zero, *weights), options
+
+
+def matmul_w4a16(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        x = VALUES[i % len(VALUES)](rng, (rows, length))
+        x = np.clip(x, np.float32(-(2.0**80)), np.float32(2.0**80))  # infinities would meet
+        weights, options = _nibbles(rng, i, columns, length, np.float32)
+        yield f"{i} {rows}x{columns}x{length} {options}", (x, *weights), options
 
 
 def requantize(rng: np.random.Generator) -> Iterator[Case]:

@@ -98,16 +98,20 @@ LONG = bm.quantize(np.ones((1, MOST_W8A8 + 1), np.float32), SYMMETRIC)
         (lambda: bm.integer.matmul(X, W), TypeError, "x is a ndarray; wanted a QTensor"),
         (lambda: bm.integer.matmul(Q, Q), TypeError, "w is a QTensor; wanted what bm.integer"),
         (
-            lambda: bm.integer.prepack(bm.quantize(X, bm.Affine(4))),
+            lambda: bm.integer.prepack(bm.quantize(X, bm.Affine(5))),
             ValueError,
-            r"q has the scheme Affine\(bits=4\); wanted bm.Affine\(8\) without offset",
+            r"q has the scheme Affine\(bits=5\); wanted bm.Affine\(8\) without offset",
         ),
         (
             lambda: bm.integer.prepack(bm.quantize(X, bm.Affine(8, symmetric=False, offset=True))),
             ValueError,
             "without offset",
         ),
-        (lambda: bm.integer.prepack(bm.quantize(X, bm.NF4())), ValueError, "q has the scheme NF4"),
+        (
+            lambda: bm.integer.prepack(bm.quantize(X, bm.KMeans(4))),
+            ValueError,
+            "q has the scheme KMeans",
+        ),
         (
             lambda: bm.integer.prepack(bm.quantize(X, bm.Affine(8, group_size=2))),
             ValueError,

@@ -23,8 +23,8 @@ def operands(rng, verb):
     bits = rng.integers(-(2**31), 2**31, (2, 4096)).astype(np.int32)
     a, b = np.concatenate([first, bits[0]]), np.concatenate([second, bits[1]])
     a, b = a[: a.size // 16 * 16].reshape(-1, 16), b[: b.size // 16 * 16].reshape(-1, 16)
-    if verb == "to_f32":  # at most 2^24 by contract
-        a = a >> 7
+    if verb == "lookup16_u8":  # the same 16 bytes four times by contract
+        b = np.tile(b[:, :4], 4)
     if verb in ("rank16", "code16"):  # in ascending order by contract; some equal to what is ranked
         b = np.where(rng.random(b.shape) < 0.3, a, b)
         b = np.sort(np.nan_to_num(b.view(np.float32), nan=1.0, posinf=np.inf, neginf=-np.inf))
@@ -101,6 +101,13 @@ def test_lookups_take_the_lanes_of_a_table(isa, rng, verb):
     table = rng.integers(-(2**31), 2**31, 16).astype(np.int32)
     index = rng.permutation(16).astype(np.int32)
     assert (apply(verb, index + 16 * (verb == "lookup16"), table) == table[index]).all()
+
+
+def test_lookups_of_bytes_take_the_bytes_of_a_table(isa, rng):
+    table = rng.integers(0, 256, 16, np.uint8)
+    index = rng.integers(0, 16, 64, np.uint8)
+    got = apply("lookup16_u8", index.view(np.int32), np.tile(table, 4).view(np.int32))
+    assert (got.view(np.uint8) == table[index]).all()
 
 
 @pytest.mark.parametrize("verb", ["min_f32", "max_f32"])

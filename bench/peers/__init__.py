@@ -25,6 +25,7 @@ REMEDY = {
     "onnxruntime": BENCH,
     "torch": BENCH_TORCH,
     "torch_compile": BENCH_TORCH,
+    "torch_int4": BENCH_TORCH,
     "torch_int8": BENCH_TORCH,
     "torch_observer": BENCH_TORCH,
     "torchao": BENCH_TORCH,

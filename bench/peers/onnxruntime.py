@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi._pybind_state import quantize_matmul_bnb4
 
 from agree import same_bits, sqnr_db
+from bitmill.layouts import Blobs
 from peers import Rival, in_turn
 
 MICROSOFT = "com.microsoft"
@@ -105,6 +106,29 @@ def nbits_int8(x, weights, ours):
         blobs = (q.codes.view(np.uint8) ^ np.uint8(128)).reshape(rows, length // 128, 128)
         constants = {"w": blobs, "scale": np.repeat(q.scale.reshape(-1), length // 128)}
         sizes = {"K": length, "N": rows, "bits": 8, "block_size": 128, "accuracy_level": 4}
+        return operator("MatMulNBits", {"x": x}, {"y": out}, constants, MICROSOFT, **sizes)
+
+    return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))
+
+
+def nbits_int4(x, weights, ours):
+    """MatMulNBits of 4 bits and level 4: activations to int8 by blocks, as weights are."""
+    return _nbits4(x, weights, ours, 4)
+
+
+def nbits_float(x, weights, ours):
+    """MatMulNBits of 4 bits and level 0: activations stay floats."""
+    return _nbits4(x, weights, ours, 0)
+
+
+def _nbits4(x, weights, ours, level):
+    out = np.empty_like(ours)
+
+    def prepared(q):
+        (rows, length), size = q.shape, q.scheme.group_size
+        blobs = Blobs(4, size).pack(q.codes)
+        constants = {"w": blobs, "scale": q.scale.astype(np.float32).reshape(-1)}
+        sizes = {"K": length, "N": rows, "bits": 4, "block_size": size, "accuracy_level": level}
         return operator("MatMulNBits", {"x": x}, {"y": out}, constants, MICROSOFT, **sizes)
 
     return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))

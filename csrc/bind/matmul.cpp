@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the integer matrix products.
-#include "buffers.hpp"
-#include <algorithm>
+#include "patches.hpp"
 
 namespace bitmill::bind {
 namespace {
-
-int64_t steps(int64_t count, int64_t step) { return (count + step - 1) / step; }
 
 // One call: x made ready once, then patches of the product, which threads share.
 class MatmulCall {
@@ -32,21 +29,10 @@ class MatmulCall {
   const void* packed() const { return packed_.get(); }
   const int32_t* sums() const { return sums_.get(); }
 
-  // make(whole, patch, memory) for all patches; those of the same rows of x, which threads then have in their
-  // common cache, are neighbours.
+  // make(whole, patch, memory) for all patches.
   template <class Make> void each(int64_t memory_bytes, const Make& make) {
-    constexpr int64_t kLine = 64, kFast = 8; // rows of x that take as long as to read those of w
-    const int64_t spans = steps(whole_.cols, kSpan);
-    const int64_t work = whole_.cols * whole_.depth * (1 + whole_.rows / kFast);
-    run(steps(whole_.rows, kMostRows) * spans, work, threads_, [&](int64_t i) {
-      const auto memory = buffers_.get<char>(memory_bytes + kLine);
-      if (!memory) return;
-      const int64_t row = i / spans * kMostRows, col = i % spans * kSpan;
-      const Patch patch{row, std::min(kMostRows, whole_.rows - row), col,
-                        std::min(kSpan, whole_.cols - col)};
-      make(whole_, patch, memory.get() + (kLine - (uintptr_t)memory.get() % kLine));
-    });
-    buffers_.check();
+    each_patch(whole_, memory_bytes, threads_,
+               [&](const Patch& patch, void* memory) { make(whole_, patch, memory); });
   }
 
  private:

@@ -33,6 +33,7 @@ std::vector<std::string> kernel_names() {
 #define MINIFLOATS BITMILL_NAME
 #define TABLES BITMILL_NAME
 #define MATMUL BITMILL_NAME
+#define MATMUL4 BITMILL_NAME
 #include "../kernels.def"
   };
 #undef BITMILL_NAME

@@ -11,6 +11,11 @@ namespace {
 BITMILL_INLINE i32x16 to_bits(i32x16 x) { return x; }
 BITMILL_INLINE i32x16 to_bits(f32x16 x) { return bits_of(x); }
 BITMILL_INLINE i32x16 to_bits(int32_t x) { return splat(x); }
+BITMILL_INLINE i32x16 to_bits(u8x64 x) {
+  int32_t bits[16];
+  store_bytes(bits, x);
+  return load_i32(bits);
+}
 
 // a and b are loaded whole if n is 16, else in part.
 void apply_verb(int verb, const int32_t* a, const int32_t* b, int64_t n, int32_t* out) {

@@ -152,6 +152,7 @@ BITMILL_INLINE f32x16 max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }
 
 BITMILL_INLINE i32x16 add(i32x16 a, i32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 BITMILL_INLINE i32x16 sub(i32x16 a, i32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+BITMILL_INLINE i32x16 mul(i32x16 a, i32x16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
 BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) { return {_mm512_min_epi32(a.v, b.v)}; }
 BITMILL_INLINE i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 BITMILL_INLINE i32x16 and_(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
@@ -309,6 +310,7 @@ BITMILL_INLINE void prefetch_far(const void* p) { _mm_prefetch((const char*)p, _
 BITMILL_INLINE u8x64 or_(u8x64 x, u8x64 y) { return {_mm512_or_si512(x.v, y.v)}; }
 BITMILL_INLINE u8x64 and_(u8x64 x, u8x64 y) { return {_mm512_and_si512(x.v, y.v)}; }
 BITMILL_INLINE u8x64 add_u8(u8x64 x, u8x64 y) { return {_mm512_add_epi8(x.v, y.v)}; }
+BITMILL_INLINE u8x64 lookup16(u8x64 table, u8x64 i) { return {_mm512_shuffle_epi8(table.v, i.v)}; }
 BITMILL_INLINE u8x64 min_u8(u8x64 x, u8x64 y) { return {_mm512_min_epu8(x.v, y.v)}; }
 BITMILL_INLINE u8x64 max_u16(u8x64 x, u8x64 y) { return {_mm512_max_epu16(x.v, y.v)}; }
 BITMILL_INLINE u8x64 max_i16(u8x64 x, u8x64 y) { return {_mm512_max_epi16(x.v, y.v)}; }

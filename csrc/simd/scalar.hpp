@@ -86,6 +86,9 @@ BITMILL_INLINE i32x16 add(i32x16 a, i32x16 b) {
 BITMILL_INLINE i32x16 sub(i32x16 a, i32x16 b) {
   BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]));
 }
+BITMILL_INLINE i32x16 mul(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
+}
 BITMILL_INLINE i32x16 min(i32x16 a, i32x16 b) {
   BITMILL_LANES(i32x16, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
 }
@@ -246,6 +249,10 @@ BITMILL_BYTES(and_, a.v[i] & b.v[i])
 BITMILL_BYTES(add_u8, a.v[i] + b.v[i])
 BITMILL_BYTES(min_u8, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
 #undef BITMILL_BYTES
+BITMILL_INLINE u8x64 lookup16(const u8x64& table, u8x64 at) {
+  for (uint8_t& x : at.v) x = table.v[x];
+  return at;
+}
 
 #define BITMILL_HALVES(verb, type, expression)                                                     \
   BITMILL_INLINE u8x64 verb(u8x64 a, u8x64 b) {                                                    \

@@ -17,6 +17,7 @@
 //   bits_of(v) float_of(v)       the same 32 bits under the other type
 //   add sub mul div              IEEE, one rounding, never fused; integers wrap around
 //   min(a, b) max(a, b)          a < b ? a : b and a > b ? a : b: b where either is NaN
+//   mul(a, b)                    of integers: the low 32 bits
 //   and_ xor_                    bitwise, integers
 //   max_u32                      of unsigned lanes
 //   greater(a, b) equal(a, b)    -1 where true, else 0; equal compares integers
@@ -33,7 +34,7 @@
 //                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number
 //                                below 2^-2, which rounds to the same code
 //   to_i32(v)                    to nearest even; -2^31 for NaN and where 32 bits are too few
-//   to_f32(v)                    exact for |v| <= 2^24
+//   to_f32(v)                    to nearest even; exact for |v| <= 2^24
 //   load_f64(p)                  8 elements of any T -> f64x8, by way of float
 //   u8x64                        64 bytes: load_bytes(p), store_bytes(p, v),
 //                                store_quarters(p, q, r, s, v)
@@ -60,7 +61,8 @@
 //                                plus t, saturated to 0 ... 255. s and t are splat_u16 of numbers of at
 //                                most 2^10; bf16 wants lanes of at most 2^14
 //   gather(p, i)                 f32x16: p[i[0]], p[i[1]], ...; no index is negative
-//   lookup16(table, i)           f32x16: lanes of `table` by the low four bits of each lane of i
+//   lookup16(table, i)           f32x16: lanes of `table` by the low four bits of each lane of i; of two u8x64,
+//                                whose table is the same 16 bytes four times: by each byte of i, below 16
 //   Thresholds16                 15 floats in ascending order, behind which fewer are filled up with infinity:
 //                                thresholds16(p) prepares them once, and
 //   rank16(thresholds, v)        i32x16: how many of them are below v; 0 for NaN

@@ -4,6 +4,9 @@
 //
 //   kTileRows, kTileVectors      rows of x, a power of two, and vectors of 16 rows of w whose sums are in
 //                                registers together
+//   kValueRows                   rows of x whose sums of products with floats are in registers together, two of
+//                                each
+//   kSmallProducts               whether bytes whose products are small had better go to add_dot_u8i8
 //   PackedFour                   four neighbours of a row of x, int8, as they lie in memory for splat_four
 //   packed_four(x)               the PackedFour of the 4 bytes of a uint32, the lowest first
 //   Four, splat_four(p)          one PackedFour for all lanes

@@ -7,6 +7,8 @@ namespace bitmill::BITMILL_ISA {
 namespace {
 
 constexpr int kTileRows = 4, kTileVectors = 1; // 8 registers of sums, 4 of weights, 2 of x
+constexpr int kValueRows = 2;                  // 8 registers of sums, 4 of the table
+constexpr bool kSmallProducts = true;
 
 struct PackedFour {
   int16_t even[2], odd[2];

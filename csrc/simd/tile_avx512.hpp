@@ -6,6 +6,8 @@ namespace bitmill::BITMILL_ISA {
 namespace {
 
 constexpr int kTileRows = 8, kTileVectors = 3; // 24 registers of sums, 3 of weights, 1 of x
+constexpr int kValueRows = 8;                  // 16 registers of sums
+constexpr bool kSmallProducts = false;
 
 struct PackedFour {
   int32_t bytes;

@@ -21,6 +21,7 @@ from bitmill._sizes import (
     code_dtype,
     dot_tiles_shape,
     group_count,
+    nibble_tiles_shape,
     word_count,
     zero_point_dtype,
 )
@@ -595,6 +596,84 @@ def matmul_w8a8(
         _check.shaped(bias, "bias", rows[:1], ("float32",))
     inputs = x, x_scale, x_zero_point, w, w_scale, w_zero_point, w_sum, bias
     return _check.output(out, (len(x), rows[0]), dtype(dtype_name), *inputs)
+
+
+def matmul_w4a8(
+    x: Any,
+    x_scale: Any,
+    x_zero_point: Any,
+    w: Any,
+    w_scale: Any,
+    w_zero_point: Any,
+    values: Any,
+    bias: Any,
+    rows: Any,
+    group_size: Any,
+    dtype_name: Any,
+    out: Any,
+) -> Array:
+    """out."""
+    _check.matrix(x, "x", ("int8", "uint8"))
+    _summable(x, MOST_W8A8)
+    _check.shaped(x_scale, "x_scale", (len(x), 1), ("float32",))
+    if x_zero_point is not None:
+        _check.shaped(x_zero_point, "x_zero_point", (len(x), 1), (name_of(x.dtype),))
+    _nibbles(x, w, w_scale, w_zero_point, values, "int8", bias, rows, group_size)
+    inputs = x, x_scale, x_zero_point, w, w_scale, w_zero_point, values, bias
+    _check.choice(dtype_name, "dtype_name", STORAGES)
+    return _check.output(out, (len(x), rows), dtype(dtype_name), *inputs)
+
+
+def matmul_w4a16(
+    x: Any,
+    w: Any,
+    w_scale: Any,
+    w_zero_point: Any,
+    values: Any,
+    bias: Any,
+    rows: Any,
+    group_size: Any,
+    dtype_name: Any,
+    out: Any,
+) -> Array:
+    """out."""
+    _check.matrix(x, "x", ("float32",))
+    _nibbles(x, w, w_scale, w_zero_point, values, "float32", bias, rows, group_size)
+    inputs = x, w, w_scale, w_zero_point, values, bias
+    _check.choice(dtype_name, "dtype_name", STORAGES)
+    return _check.output(out, (len(x), rows), dtype(dtype_name), *inputs)
+
+
+def _nibbles(
+    x: Array,
+    w: Any,
+    w_scale: Any,
+    w_zero_point: Any,
+    values: Any,
+    value_dtype: str,
+    bias: Any,
+    rows: Any,
+    group_size: Any,
+) -> None:
+    """Raise unless these are weights of 4 bits, [rows, K], for rows of x."""
+    count, length = _check.integer(rows, "rows", low=0, high=sys.maxsize), x.shape[1]
+    if group_size is not None:
+        _check.group_size(group_size)
+        if group_size % 8:
+            raise ValueError(
+                f"group_size={group_size} is no multiple of 8 (or None for whole rows)"
+            )
+    _check.shaped(w, "w", nibble_tiles_shape(count, length), ("uint8",))
+    params = -(-count // 16), group_count(length, group_size or max(length, 1)), 16
+    _check.shaped(w_scale, "w_scale", params, STORAGES)
+    if w_zero_point is not None:
+        _check.shaped(w_zero_point, "w_zero_point", params, ("uint8",))
+    if values is not None:
+        _check.shaped(values, "values", (16,), (value_dtype,))
+        if w_zero_point is not None:
+            raise ValueError("w_zero_point goes with codes that stand for themselves, not values")
+    if bias is not None:
+        _check.shaped(bias, "bias", (count,), ("float32",))
 
 
 ROUNDINGS = ("single", "double")

@@ -379,6 +379,40 @@ def matmul_w8a8(
     type: int,
     threads: int,
 ) -> None: ...
+def matmul_w4a8(
+    x: Array,
+    kind: int,
+    x_params: tuple[Array | None, Array | None],
+    w: Array,
+    w_params: tuple[Array, Array | None, Array | None],
+    scales: int,
+    zero: int,
+    group: int,
+    bias: Array | None,
+    rows: int,
+    cols: int,
+    depth: int,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
+def matmul_w4a16(
+    x: Array,
+    kind: int,
+    x_params: tuple[Array | None, Array | None],
+    w: Array,
+    w_params: tuple[Array, Array | None, Array | None],
+    scales: int,
+    zero: int,
+    group: int,
+    bias: Array | None,
+    rows: int,
+    cols: int,
+    depth: int,
+    out: Array,
+    type: int,
+    threads: int,
+) -> None: ...
 def percentile_place(p: float, count: int) -> tuple[int, float]: ...
 def interpolate(low: Array, high: Array, weight: float, out: Array) -> None: ...
 def stream(x: Array, out: Array, lines_in: int, lines_out: int, threads: int) -> int: ...

@@ -55,6 +55,15 @@ def divides_clusters(points: int, k: int) -> bool:
     return k <= 4 and points <= 65535
 
 
+def nibble_tiles_shape(rows: int, length: int) -> tuple[int, int, int, int]:
+    """Shape of 4-bit codes laid out for products: panels of 16 rows, eights of columns.
+
+    >>> nibble_tiles_shape(40, 9)
+    (3, 2, 16, 4)
+    """
+    return -(-rows // 16), -(-length // 8), 16, 4
+
+
 def dot_tiles_shape(rows: int, length: int) -> tuple[int, int, int, int]:
     """Shape of codes laid out for integer dot products: panels of 16 rows, fours of columns.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bitmill._arguments import MOST_W8A8
 from bitmill._dtypes import Array
+from bitmill.integer import nibbles
 from bitmill.layouts import Integers, Tiles
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Affine
@@ -19,14 +20,17 @@ from bitmill.schemes import Affine
 class Prepacked:
     """Weights [N, K] as the kernels for integer products read them: see `bitmill.integer.prepack`.
 
-    `layout` names what `arrays` are, and the kernel that takes them. For "w8a8", of
+    `layout` names what `arrays` are, and the kernels that take them. For "w8a8", of
     `bitmill.kernels.matmul_w8a8`, these are its `w`, `w_scale`, `w_zero_point` and `w_sum`, in this
-    order.
+    order. "w4" is for `matmul_w4a8` and `matmul_w4a16`, whose `group_size` is here too: "codes" and
+    "scale"; "zero_point" where there are some; of tables "values", and, if they are whole numbers,
+    or 127ths, that int8 holds, "whole" and perhaps "whole_scale", which `matmul_w4a8` takes.
     """
 
     layout: str
     shape: tuple[int, int]
     arrays: dict[str, Array]
+    group_size: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -38,11 +42,16 @@ class Prepacked:
 
 
 def prepack(q: QTensor) -> Prepacked:
-    """Weights [N, K], quantized to 8 bits with one scale a row or one in all, for `matmul`.
+    """Weights [N, K], laid out for `Linear`, and for `matmul` if they have 8 bits.
+
+    They are quantized to 8 bits with one scale a row or one in all; or to at most 4 bits, by
+    `bm.Affine`, with groups of a multiple of 8 columns or whole rows, or by a table.
 
     Codes become unsigned, u = q + 128 where they are int8, and lie in panels of 16 rows, four
     columns of each row side by side: [ceil(N / 16), ceil(K / 4), 16, 4]. What a product needs of
     each row comes with them: scale, zero-point (128 where codes are int8) and Σ(u − zero-point).
+    Codes of 4 bits lie in such panels too, eight columns of a row in four bytes, and scales and
+    zero-points of groups beside them, [ceil(N / 16), groups, 16].
     It is the same for every instruction set.
 
     Raises TypeError unless `q` is a QTensor, ValueError for another scheme, for groups, a real
@@ -53,10 +62,15 @@ def prepack(q: QTensor) -> Prepacked:
     >>> bm.integer.prepack(q)
     Prepacked(w8a8, shape=(32, 6), 544 bytes)
     """
-    codes, scale, zeros = bytes_of(q, "q")
-    if codes.ndim != 2:
+    if not isinstance(q, QTensor):
+        raise TypeError(f"q is a {type(q).__name__}; wanted a QTensor: bm.quantize(q, …)")
+    if len(q.shape) != 2:
         raise ValueError(f"q has the shape {q.shape}; wanted 2 dimensions: rows of weights")
-    rows, length = codes.shape
+    rows, length = q.shape
+    if nibbles.fits(q):
+        held, size = nibbles.panels(q)
+        return Prepacked("w4", (rows, length), held, size)
+    codes, scale, zeros = bytes_of(q, "q")
     if length > MOST_W8A8:
         raise ValueError(
             f"q has rows of {length:,}; beyond {MOST_W8A8:,} a sum of products may not fit 32 bits"

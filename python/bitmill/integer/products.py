@@ -40,6 +40,8 @@ def matmul(
     codes, scale, zero_point = bytes_of(x, "x")
     if not isinstance(w, Prepacked):
         raise TypeError(f"w is a {type(w).__name__}; wanted what bm.integer.prepack returns")
+    if w.layout != "w8a8":
+        raise ValueError(f"w has the layout {w.layout!r}; wanted 'w8a8': weights of 8 bits")
     rows, length = w.shape
     if codes.shape[-1] != length:
         raise ValueError(f"x and w have shapes {x.shape} and {w.shape}; wanted rows of one length")

@@ -19,6 +19,7 @@ from bitmill.kernels.kmeans import (
     value_counts,
 )
 from bitmill.kernels.matmul import matmul_int8, matmul_w8a8
+from bitmill.kernels.matmul4 import matmul_w4a8, matmul_w4a16
 from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
@@ -51,6 +52,8 @@ __all__ = [
     "histogram",
     "kmeans_edges",
     "matmul_int8",
+    "matmul_w4a8",
+    "matmul_w4a16",
     "matmul_w8a8",
     "minmax",
     "mse_params",

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""Products with weights of 4 bits beside others, memory, and the peak of multiply-accumulates.
+
+As bench_matmul.py: activations [M, K] of --shape NxK, copies of the weights in turn. For one row,
+the ceiling is a stream of as many bytes as the weights take. Beside peers our time has all in it
+that is done to activations.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import bitmill as bm
+from agree import same_bits
+from bench_matmul import COPIES, dot_peak, note
+from bitmill import _core, kernels, reference
+from ceilings import one_pass
+from peers import in_turn, load
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TOKENS = [1, 16, 128, 512]
+SCHEMES = {
+    "g128": bm.Affine(4, group_size=128, scales="float16"),
+    "g32": bm.Affine(4, group_size=32, scales="float16"),
+    "row": bm.Affine(4),
+    "asym g128": bm.Affine(4, symmetric=False, group_size=128, scales="float16"),
+    "iq4_nl": bm.IQ4_NL(scales="float16"),
+}
+A16_SCHEMES = SCHEMES | {"nf4": bm.NF4(64)}
+A8_PEERS = {"onnxruntime level 4": ("onnxruntime", "nbits_int4")}
+A16_PEERS = {
+    "onnxruntime level 0": ("onnxruntime", "nbits_float"),
+    "torch int4pack": ("torch_int4", "int4pack"),
+}
+FEW = 16  # columns compared with the twin: a panel
+
+
+class Layer:
+    """Weights of a scheme, and the layers of several copies of them."""
+
+    def __init__(self, weights, scheme, activations):
+        self.q = bm.quantize(weights, scheme)
+        self.layers = [bm.integer.Linear(self.q, activations=activations) for _ in range(COPIES)]
+
+    @property
+    def packed(self):
+        return self.layers[0].weights
+
+    def activations(self, tokens):
+        return np.random.default_rng(1).standard_normal((tokens, self.q.shape[1]), np.float32)
+
+    def checked(self, x, out):
+        """Room for products of x, of which some columns and rows were those of the twin."""
+        self.layers[0](x, out=out, num_threads=1)
+        few = bm.QTensor(self.q.scheme, (FEW, self.q.shape[1]), "float32", {
+            name: array[:FEW] if array.ndim > 1 else array for name, array in self.q.arrays.items()
+        })  # fmt: skip
+        layer = bm.integer.Linear(few, activations=self.layers[0].activations)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels, layer.kernel, getattr(reference, layer.kernel))
+            same_bits(out[:2, :FEW].copy(), layer(x[:2]))
+        return out
+
+    def calls(self, x, out, num_threads=1):
+        return in_turn([partial(one, x, out=out, num_threads=num_threads) for one in self.layers])
+
+    @property
+    def nbytes(self):
+        """What a product reads of the weights."""
+        held, kernel = self.packed.arrays, self.layers[0].kernel
+        other = {"matmul_w4a8": "values", "matmul_w4a16": "whole"}[kernel]
+        return sum(array.nbytes for name, array in held.items() if not name.startswith(other))
+
+
+@pytest.fixture(scope="module")
+def layer_of(weights):
+    """A layer by the name of its scheme and activations, made once."""
+    made = {}
+
+    def of(name, activations):
+        if (name, activations) not in made:
+            made.clear()
+            made[name, activations] = Layer(weights["f32"], A16_SCHEMES[name], activations)
+        return made[name, activations]
+
+    return of
+
+
+def product(race, layer, tokens):
+    x = layer.activations(tokens)
+    out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
+    operations = 2 * x.size * layer.q.shape[0]
+    race(
+        layer.calls(x, out),
+        size=layer.q.size,
+        nbytes=layer.nbytes,
+        ceiling=one_pass(layer.packed.arrays["codes"], 0) if tokens == 1 else None,
+        rivals={"dot peak": dot_peak(operations)} if tokens > 1 else None,
+    )
+    note(race, operations)
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def bench_w4a8(race, layer_of, isa, scheme, tokens):
+    """Activations to int8, then codes times codes."""
+    product(race, layer_of(scheme, "dynamic"), tokens)
+
+
+@pytest.mark.parametrize("tokens", TOKENS[:3])
+@pytest.mark.parametrize("scheme", A16_SCHEMES)
+def bench_w4a16(race, layer_of, isa, scheme, tokens):
+    """Floats times values of codes."""
+    product(race, layer_of(scheme, None), tokens)
+
+
+def beside(race, layer, tokens, peer, where):
+    """Floats to floats."""
+    x = layer.activations(tokens)
+    out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
+    module, job = where
+    rival = getattr(load(module), job)(x, [layer.q] * COPIES, out)
+    rival.check(rival.run())
+    rivals = {peer: rival.run}
+    race(layer.calls(x, out), rivals=rivals, size=layer.q.size, nbytes=layer.nbytes)
+    note(race, 2 * x.size * layer.q.shape[0])
+
+
+@pytest.mark.parametrize("peer", A8_PEERS)
+@pytest.mark.parametrize("tokens", TOKENS[:3])
+@pytest.mark.parametrize("scheme", ["g128", "g32"])
+def bench_w4a8_peers(race, layer_of, scheme, tokens, peer):
+    beside(race, layer_of(scheme, "dynamic"), tokens, peer, A8_PEERS[peer])
+
+
+@pytest.mark.parametrize("peer", A16_PEERS)
+@pytest.mark.parametrize("tokens", TOKENS[:3])
+@pytest.mark.parametrize("scheme", ["g128", "g32"])
+def bench_w4a16_peers(race, layer_of, scheme, tokens, peer):
+    beside(race, layer_of(scheme, None), tokens, peer, A16_PEERS[peer])
+
+
+@pytest.mark.parametrize("tokens", [1, 128])
+@pytest.mark.parametrize("activations", ["dynamic", None])
+def bench_w4_threads(race, layer_of, activations, tokens):
+    """Two threads beside one."""
+    layer = layer_of("g128", activations)
+    x = layer.activations(tokens)
+    out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
+    race(
+        layer.calls(x, out, 2),
+        rivals={"1 thread": layer.calls(x, out)},
+        size=layer.q.size,
+        nbytes=layer.nbytes,
+    )
+
+
+@pytest.mark.skipif("avx2" not in _core.isas(), reason="compares AVX2 with what is in use")
+@pytest.mark.parametrize("tokens", [1, 128])
+@pytest.mark.parametrize("activations", ["dynamic", None])
+def bench_w4_avx2(race, layer_of, activations, tokens):
+    """ "x best ISA" is the share of its speed that AVX2 has."""
+    layer, best = layer_of("g128", activations), _core.isa()
+    x = layer.activations(tokens)
+    out = np.empty((tokens, layer.q.shape[0]), np.float32)
+
+    def on(isa, call):
+        _core.use_isa(isa)
+        call()
+        _core.use_isa(best)
+
+    calls = layer.calls(x, out)
+    race(
+        partial(on, "avx2", calls),
+        rivals={"best ISA": partial(on, best, calls)},
+        size=layer.q.size,
+        nbytes=layer.nbytes,
+    )

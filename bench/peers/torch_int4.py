@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""PyTorch's product of floats with weights of 4 bits, for CPUs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from agree import sqnr_db
+from peers import Rival, in_turn
+from peers.torch import array, tensor
+
+
+def int4pack(x, weights, ours):
+    """_weight_int4pack_mm_for_cpu of bfloat16, for which it has a kernel."""
+    given, made = tensor(x).bfloat16(), [_packed(q) for q in weights]
+
+    def run(packed, params, size):
+        return torch.ops.aten._weight_int4pack_mm_for_cpu(given, packed, size, params)
+
+    def check(answer):
+        assert sqnr_db(ours, array(answer).astype(np.float32)) > 30
+
+    return Rival(in_turn([partial(run, *one) for one in made]), check)
+
+
+def _packed(q):
+    codes = tensor(q.codes.astype(np.int32) + 8)
+    scale = tensor(np.ascontiguousarray(q.scale.astype(np.float32).T))
+    params = torch.stack([scale, torch.zeros_like(scale)], dim=-1).bfloat16().contiguous()
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+    return packed, params, q.scheme.group_size

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""A linear layer of quantized weights, for activations that are floats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bitmill import _check, kernels
+from bitmill._dtypes import STORAGES, Array
+from bitmill._dtypes import dtype as dtype_of
+from bitmill.integer.packed import Prepacked, bytes_of, prepack
+from bitmill.qparams import QParams
+from bitmill.qtensor import QTensor
+
+
+class Linear:
+    """y = layer(x): x·wᵀ + bias of quantized weights [N, K], for x [..., K], giving [..., N].
+
+    Parameters
+    ----------
+    q
+        The weights, quantized: whatever `bitmill.integer.prepack` takes, or what it returned.
+    bias
+        Values [N], as float32.
+    activations
+        "dynamic": x becomes int8, with a scale for each token, when it comes. `bm.QParams` of 8
+        bits: by these parameters, found before. None: x stays as it is.
+
+    Which kernel the layer takes, and why, says `explain()`: integer products wherever both
+    activations and weights are whole numbers but for a scale, else floats times values.
+
+    Raises what `prepack` does; ValueError for a bias of another shape, for activations that are
+    none of these, and for activations that stay as they are with weights of 8 bits.
+
+    >>> import bitmill as bm, numpy as np
+    >>> w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)
+    >>> layer = bm.integer.Linear(bm.quantize(w, bm.Affine(4, group_size=32)), [0.5, -0.5])
+    >>> layer(np.ones((1, 32), np.float32)).round(2)
+    array([[-15.79,  15.79]], dtype=float32)
+    >>> layer.explain()
+    'matmul_w4a8: activations are quantized to int8, a scale for each token, when they come'
+    """
+
+    def __init__(
+        self,
+        q: QTensor | Prepacked,
+        bias: Any = None,
+        *,
+        activations: str | QParams | None = "dynamic",
+    ) -> None:
+        self.weights = q if isinstance(q, Prepacked) else prepack(q)
+        rows = self.weights.shape[0]
+        self.bias = None if bias is None else np.array(bias, np.float32)
+        if self.bias is not None and self.bias.shape != (rows,):
+            raise ValueError(f"bias has shape {self.bias.shape}; wanted {(rows,)}")
+        self.activations = _activations(activations)
+        if self.activations is None and self.weights.layout == "w8a8":
+            raise ValueError("activations=None goes with weights of at most 4 bits")
+
+    @property
+    def kernel(self) -> str:
+        """Name of the kernel that the layer takes."""
+        if self.weights.layout == "w8a8":
+            return "matmul_w8a8"
+        has_values = "values" in self.weights.arrays
+        whole = not has_values or "whole" in self.weights.arrays
+        return "matmul_w4a8" if whole and self.activations is not None else "matmul_w4a16"
+
+    def explain(self) -> str:
+        """The kernel, and why it is this one."""
+        if self.kernel == "matmul_w4a16":
+            why = (
+                "activations stay as they are"
+                if self.activations is None
+                else "activations stay as they are, as the values of the table are no whole numbers"
+            )
+        elif isinstance(self.activations, QParams):
+            why = f"activations are quantized by {self.activations!r}"
+        else:
+            why = "activations are quantized to int8, a scale for each token, when they come"
+        return f"{self.kernel}: {why}"
+
+    def __call__(
+        self,
+        x: Any,
+        *,
+        dtype: str = "float32",
+        out: Array | None = None,
+        num_threads: int | None = None,
+    ) -> Array:
+        """x·wᵀ + bias, rounded to `dtype`: float32, float16 or bfloat16.
+
+        `x` is what `bm.quantize` takes. The docstrings of the kernels in `bitmill.reference` say
+        what is rounded, and when. Raises ValueError if x has not K columns, or, where it is
+        quantized, NaN or infinity.
+        """
+        values = _check.array(x)
+        rows, length = self.weights.shape
+        if values.shape[-1] != length:
+            raise ValueError(f"x has shape {values.shape}; wanted rows of {length}")
+        name = _check.choice(dtype, "dtype", STORAGES)
+        out = _check.output(out, (*values.shape[:-1], rows), dtype_of(name), values)
+        tokens = math.prod(values.shape[:-1])
+        matrix = np.ascontiguousarray(values).reshape(tokens, length)
+        options: dict[str, Any] = {
+            "dtype_name": name, "out": out.reshape(tokens, rows), "num_threads": num_threads,
+        }  # fmt: skip
+        if self.kernel != "matmul_w8a8":
+            options |= {"rows": rows, "group_size": self.weights.group_size}
+        if self.kernel == "matmul_w4a16":
+            self._multiply(kernels.to_float32(matrix, num_threads=num_threads), options)
+        else:
+            self._multiply_codes(*self._quantized(matrix, num_threads), options)
+        return out
+
+    def _multiply(self, x: Array, options: dict[str, Any]) -> None:
+        held = self.weights.arrays
+        kernels.matmul_w4a16(
+            x, held["codes"], held["scale"], held.get("zero_point"), held.get("values"),
+            self.bias, **options,
+        )  # fmt: skip
+
+    def _multiply_codes(
+        self, x: Array, scale: Array, zero_point: Array | None, options: dict[str, Any]
+    ) -> None:
+        held = self.weights.arrays
+        if self.kernel == "matmul_w4a8":
+            kernels.matmul_w4a8(
+                x, scale, zero_point, held["codes"], held.get("whole_scale", held["scale"]),
+                held.get("zero_point"), held.get("whole"), self.bias, **options,
+            )  # fmt: skip
+        else:
+            kernels.matmul_w8a8(
+                x, scale, zero_point, held["codes"], held["scale"], held["zero_point"],
+                held["sum"], self.bias, **options,
+            )  # fmt: skip
+
+    def _quantized(self, x: Array, num_threads: int | None) -> tuple[Array, Array, Array | None]:
+        """Codes of activations, and of each row the scale and perhaps the zero-point."""
+        if isinstance(self.activations, QParams):
+            return bytes_of(self.activations.quantize(x, num_threads=num_threads), "x")
+        made = kernels.token_quantize(x, symmetric=True, num_threads=num_threads)
+        if made.nonfinite:
+            raise _check.nonfinite_error(x)
+        if made.overflowed:
+            raise ValueError("x has tokens whose scale overflows float32")
+        return made.codes, made.scale, made.zero_point
+
+
+def _activations(given: Any) -> str | QParams | None:
+    """`given`, if a layer knows what to do with it."""
+    if isinstance(given, QParams):
+        if given.scheme.bits != 8 or given.offset is not None or given.scale.size != 1:
+            raise ValueError(f"activations={given!r}; wanted QParams of 8 bits with one scale")
+        return given
+    if given is not None and given != "dynamic":
+        raise ValueError(f"activations={given!r}; wanted 'dynamic', QParams or None")
+    return None if given is None else "dynamic"

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""Linear layers of quantized weights, and weights of 4 bits as they are prepacked."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import bitmill as bm
+from conftest import same_bits
+
+SCHEMES = {
+    "g32": bm.Affine(4, group_size=32),
+    "g128 float16": bm.Affine(4, group_size=128, scales="float16"),
+    "g64 asymmetric": bm.Affine(4, symmetric=False, group_size=64, scales="bfloat16"),
+    "row": bm.Affine(4),
+    "row asymmetric": bm.Affine(4, symmetric=False),
+    "tensor": bm.Affine(4, axis=None),
+    "2 bits": bm.Affine(2, group_size=16),
+    "two levels": bm.Affine(4, group_size=32, scales=bm.Scales("float16", bits=6)),
+    "iq4_nl": bm.IQ4_NL(),
+    "learned": bm.LearnedTable(group_size=64),
+    "learned 3 bits": bm.LearnedTable(3),
+    "nf4": bm.NF4(double_quantization=True),
+    "fp4": bm.FP4(),
+    "int8": bm.Affine(8),
+    "uint8": bm.Affine(8, symmetric=False),
+}
+FLOATING = ("nf4", "fp4")
+BITS8 = ("int8", "uint8")
+
+
+def normal(rng, shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+def make(rng, name, columns=300, rows=37):
+    return bm.quantize(normal(rng, (rows, columns)), SCHEMES[name])
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_layer_multiplies_by_the_values_of_its_weights(isa, rng, name):
+    q, x, bias = make(rng, name), normal(rng, (3, 5, 300)), normal(rng, 37)
+    layer = bm.integer.Linear(q, bias)
+    got = layer(x)
+    taken = bm.quantize(x, bm.Affine(8)) if layer.kernel != "matmul_w4a16" else x
+    wanted = np.asarray(taken, np.float64) @ np.asarray(q, np.float64).T + bias
+    assert got.shape == (3, 5, 37)
+    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMES if name not in BITS8])
+def test_floats_may_stay_as_they_are(isa, rng, name):
+    q, x = make(rng, name), normal(rng, (5, 300))
+    layer = bm.integer.Linear(q, activations=None)
+    assert layer.kernel == "matmul_w4a16"
+    wanted = x.astype(np.float64) @ np.asarray(q, np.float64).T
+    np.testing.assert_allclose(layer(x), wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_kernel_is_the_one_for_whole_numbers_where_it_can_be(rng, name):
+    layer = bm.integer.Linear(make(rng, name))
+    kernel = "w4a16" if name in FLOATING else "w8a8" if name in BITS8 else "w4a8"
+    assert layer.kernel == f"matmul_{kernel}"
+    assert layer.explain().startswith(layer.kernel)
+
+
+def test_a_layer_says_which_kernel_it_takes_and_why(rng):
+    params = bm.calibrate([normal(rng, 100)], bm.Affine(8, axis=None))
+    q, nf4 = make(rng, "g32"), make(rng, "nf4")
+    assert "for each token" in bm.integer.Linear(q).explain()
+    assert "QParams" in bm.integer.Linear(q, activations=params).explain()
+    assert bm.integer.Linear(q, activations=None).explain() == (
+        "matmul_w4a16: activations stay as they are"
+    )
+    assert "no whole numbers" in bm.integer.Linear(nf4).explain()
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("name", ["g32", "g64 asymmetric", "iq4_nl", "int8"])
+def test_parameters_of_activations_may_be_known_before(isa, rng, name, symmetric):
+    q, x = make(rng, name), normal(rng, (9, 300))
+    params = bm.calibrate([x], bm.Affine(8, symmetric=symmetric, axis=None))
+    got = bm.integer.Linear(q, activations=params)(x)
+    wanted = np.asarray(params.quantize(x), np.float64) @ np.asarray(q, np.float64).T
+    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("activations", ["dynamic", None])
+def test_outputs_may_be_given_and_are_rounded_once(isa, rng, activations, dtype):
+    layer, x = bm.integer.Linear(make(rng, "g32"), activations=activations), normal(rng, (4, 300))
+    wanted = layer(x).astype(getattr(ml_dtypes, dtype, dtype))
+    out = np.empty_like(wanted)
+    assert layer(x, dtype=dtype, out=out) is out
+    same_bits(out, wanted)
+
+
+@pytest.mark.parametrize("activations", ["dynamic", None])
+def test_inputs_are_those_that_quantize_takes(isa, rng, activations):
+    layer, x = bm.integer.Linear(make(rng, "g32"), activations=activations), normal(rng, (4, 300))
+    half = x.astype(np.float16)
+    same_bits(layer(half), layer(half.astype(np.float32)))
+    same_bits(layer(x[:, ::-1]), layer(x[:, ::-1].copy()))
+    same_bits(layer(x[0]), layer(x[:1])[0])
+    same_bits(layer(x.tolist()), layer(x))
+
+
+@pytest.mark.parametrize("shape", [(0, 32), (5, 0), (0, 0)])
+@pytest.mark.parametrize("scheme", ["g32", "row", "g64 asymmetric", "nf4"])
+def test_empty_operands(isa, shape, scheme):
+    q = bm.quantize(np.ones(shape, np.float32), SCHEMES[scheme])
+    for activations in ("dynamic", None):
+        layer = bm.integer.Linear(q, activations=activations)
+        for rows in (0, 3):
+            got = layer(np.ones((rows, shape[1]), np.float32))
+            same_bits(got, np.zeros((rows, shape[0]), np.float32))
+
+
+def test_nibbles_hold_every_code_once(rng):
+    q = make(rng, "g64 asymmetric", 300, 18)
+    packed = bm.integer.prepack(q)
+    assert packed.layout == "w4"
+    assert packed.group_size == 64
+    codes, zeros = packed.arrays["codes"], packed.arrays["zero_point"]
+    assert codes.shape == (2, 38, 16, 4)
+    assert zeros.shape == (2, 5, 16)
+    assert packed.nbytes == codes.nbytes + zeros.nbytes + 2 * zeros.nbytes
+    assert q.zero_point is not None
+    for row in range(18):
+        assert zeros[row // 16, :, row % 16].tolist() == q.zero_point[row].tolist()
+        for column in range(300):
+            byte = codes[row // 16, column // 8, row % 16, column % 4]
+            assert byte >> column // 4 % 2 * 4 & 15 == q.codes[row, column]
+
+
+def test_values_that_are_whole_numbers_come_as_such_too(rng):
+    held = bm.integer.prepack(make(rng, "iq4_nl")).arrays
+    assert held["whole"].tolist() == list(bm.IQ4_NL.VALUES)
+    assert "whole_scale" not in held
+    q = make(rng, "learned")
+    held = bm.integer.prepack(q).arrays
+    assert held["whole"].tolist() == q.arrays["table"].tolist()
+    same_bits(held["whole_scale"], held["scale"] / np.float32(127))
+    assert "whole" not in bm.integer.prepack(make(rng, "nf4")).arrays
+    q = bm.quantize(normal(rng, (1, 32)), bm.Table((-128.5, 0, 3)))
+    assert "whole" not in bm.integer.prepack(q).arrays
+
+
+X = np.ones((2, 40), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4, group_size=20))),
+            "q has groups of 20; wanted a multiple of 8, or a scale a row",
+        ),
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(8)), activations=None),
+            "activations=None goes with weights of at most 4 bits",
+        ),
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)), np.ones(3)),
+            r"bias has shape \(3,\); wanted \(2,\)",
+        ),
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)), activations="static"),
+            "activations='static'; wanted 'dynamic', QParams or None",
+        ),
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)))(X[:, :8]),
+            r"x has shape \(2, 8\); wanted rows of 40",
+        ),
+        (
+            lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)))(X * np.nan),
+            "x",
+        ),
+        (
+            lambda: bm.integer.matmul(
+                bm.quantize(X, bm.Affine(8)), bm.integer.prepack(bm.quantize(X, bm.Affine(4)))
+            ),
+            "w has the layout 'w4'; wanted 'w8a8': weights of 8 bits",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
