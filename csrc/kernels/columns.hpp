@@ -51,13 +51,17 @@ BITMILL_INLINE Steps steps_at(const Quantizer& q, ColumnParams p, int64_t i, Lan
           sub(load_i32(p.zero_point + i, lanes), splat(q.qmin))};
 }
 
-// Rounded quotients of 16 columns, and what is added to them before they are limited and stored.
+// Rounded quotients of 16 columns, and what is added to them before they are limited and stored; rest() gives those
+// of rows or columns that fill no block.
 template <class Encode> struct ColumnEncoder {
   Encode encode;
   i32x16 shift;
 
   template <class T, class Lanes> BITMILL_INLINE i32x16 operator()(const T* x, Lanes lanes) const {
     return encode(load(x, lanes));
+  }
+  template <class T, class Lanes> BITMILL_INLINE i32x16 rest(const T* x, Lanes lanes) const {
+    return (*this)(x, lanes);
   }
 };
 
@@ -93,7 +97,7 @@ BITMILL_INLINE void encode_columns_by(const T* x, const Columns& c, const Stored
         each_vector(n - i, [&](int64_t k, auto lanes) {
           const auto encode = encoder_at(col + i + k, lanes);
           for (int64_t r = 0; r < rows; ++r) {
-            const i32x16 quotients = encode(from + r * c.row_step + col + i + k, lanes);
+            const i32x16 quotients = encode.rest(from + r * c.row_step + col + i + k, lanes);
             store_code(out.to[r] + i + k, stored.lanes(quotients, encode.shift), lanes);
           }
         });

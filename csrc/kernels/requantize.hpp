@@ -33,13 +33,15 @@ class Rescaler {
     }
   }
   BITMILL_INLINE i32x16 operator()(const int32_t* p, Whole) const { return rescaled(load_i32(p)); }
-  // Compiled once: few vectors are partial.
-  BITMILL_APART i32x16 operator()(const int32_t* p, int64_t lanes) const {
-    return rescaled(load_i32(p, lanes));
+  template <class Lanes> BITMILL_INLINE i32x16 rest(const int32_t* p, Lanes lanes) const {
+    return seldom(p, lane_count(lanes));
   }
   const i32x16 shift; // what encode_columns_by adds
 
  private:
+  BITMILL_APART i32x16 seldom(const int32_t* p, int64_t lanes) const {
+    return rescaled(lanes == 16 ? load_i32(p) : load_i32(p, lanes));
+  }
   BITMILL_INLINE i32x16 rescaled(i32x16 x) const {
     if (lifts_) x = left_each(min(max(x, least_), most_), left_);
     if (!twice_) return right_each(mul_high(x, multiplier_, round_), right_);
