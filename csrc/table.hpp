@@ -83,6 +83,14 @@ struct ColumnParams {
   bool divides;
 };
 
+// What sums of products are multiplied by, an entry per column: multiplier * 2^(shift - 31), where multiplier is
+// 0 or 2^30 ... 2^31 - 1 and shift -31 ... 30. `twice` says that there are two roundings.
+struct Multipliers {
+  const int32_t *multiplier, *shift;
+  int32_t zero_point;
+  bool twice;
+};
+
 // Scales whose reciprocals, and the products with them, neither overflow nor lose bits.
 constexpr float kLeastScale = 0x1p-90f, kMostScale = 0x1p90f;
 

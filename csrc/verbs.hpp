@@ -37,6 +37,10 @@
   VERB(sign_mask, sign_mask(i))                                                                    \
   VERB(left_i32, left_i32(i, 9))                                                                   \
   VERB(right_i32, right_i32(i, 20))                                                                \
+  VERB(left_each, left_each(i, and_(j, splat(31))))                                                \
+  VERB(right_each, right_each(i, and_(j, splat(31))))                                              \
+  VERB(mul_high, mul_high(i, j, times_2_31(and_(j, splat((1 << 30) - 1)))))                        \
+  VERB(mul_q31, mul_q31(i, j))                                                                     \
   VERB(to_f32, to_f32(i))
 
 namespace bitmill {

@@ -9,6 +9,24 @@
 namespace bitmill::bind {
 namespace {
 
+constexpr int64_t kSpan = 4096; // columns whose parameters stay in L2
+
+// one(columns, the first of them, index of the first value) for pieces of a few rows, down the same
+// columns: what a piece asks for below its own rows is what the next one reads.
+template <class One>
+void each_piece(int64_t rows, int64_t cols, int64_t span, int64_t bytes, int64_t bytes_out,
+                int threads, const One& one) {
+  constexpr int64_t kRows = 32;
+  const int64_t step = std::max<int64_t>(1, std::min(cols, span));
+  const int64_t across = (cols + step - 1) / step, down = (rows + kRows - 1) / kRows;
+  run(across * down, bytes, threads, [&](int64_t i) {
+    const int64_t row = i % down * kRows, col = i / down * step;
+    const Columns piece = {std::min(kRows, rows - row), std::min(step, cols - col), cols,
+                           streams(bytes_out)};
+    one(piece, col, row * cols + col);
+  });
+}
+
 // One call: a matrix, and the parameters of its columns.
 class ColumnCall {
  public:
@@ -38,19 +56,11 @@ class ColumnCall {
     params_.reciprocal = reciprocals_.data();
   }
 
-  // one(columns, their parameters, index of the first value) for pieces of a few rows, down the same
-  // columns: what a piece asks for below its own rows is what the next one reads
+  // one(columns, their parameters, index of the first value) for all pieces.
   template <class One> void each(int64_t bytes_out, int threads, const One& one) const {
-    constexpr int64_t kRows = 32;
-    // The parameters of 4,096 columns stay in L2; values of double are copied, whole rows of them.
-    const int64_t step = std::max<int64_t>(1, type == kF64 ? cols : std::min<int64_t>(cols, 4096));
-    const int64_t across = (cols + step - 1) / step, down = (rows + kRows - 1) / kRows;
-    run(across * down, rows * cols * value_size(), threads, [&](int64_t i) {
-      const int64_t row = i % down * kRows, col = i / down * step;
-      const Columns piece = {std::min(kRows, rows - row), std::min(step, cols - col), cols,
-                             streams(bytes_out)};
-      one(piece, from(col), row * cols + col);
-    });
+    // Values of double are copied, whole rows of them.
+    each_piece(rows, cols, type == kF64 ? cols : kSpan, rows * cols * value_size(), bytes_out,
+               threads, [&](Columns piece, int64_t col, int64_t at) { one(piece, from(col), at); });
   }
 
  private:
@@ -96,6 +106,25 @@ void column_decode(const py::tuple& quantizer, const py::array& codes, int64_t r
   buffers.check();
 }
 
+// x is int32 [rows, cols], codes int8 or uint8; multiplier and shift have an entry per column.
+void requantize(const py::array& x, int64_t rows, int64_t cols, const py::array& multiplier,
+                const py::array& shift, int32_t zero_point, int32_t qmin, int32_t qmax, bool twice,
+                py::array& codes, int threads) {
+  require(qmin >= -128 && qmin <= qmax && qmax <= 255 && qmax - qmin <= 255,
+          "bitmill._core: codes are of one byte");
+  const Quantizer q{qmin, qmax, kAbsmax, kF32, 0, kernels().pack};
+  const int32_t* from = (const int32_t*)input(x, rows * cols, 4);
+  const Multipliers all{(const int32_t*)input(multiplier, cols, 4),
+                        (const int32_t*)input(shift, cols, 4), zero_point, twice};
+  char* to = output(codes, rows * cols, 1);
+  const auto kernel = kernels().columns->requantize[0];
+  each_piece(rows, cols, kSpan, x.nbytes(), codes.nbytes(), threads,
+             [&](Columns piece, int64_t col, int64_t at) {
+               const Multipliers m{all.multiplier + col, all.shift + col, zero_point, twice};
+               kernel(&q, from + at, piece, m, to + at);
+             });
+}
+
 } // namespace
 
 void add_columns(py::module_& m) {
@@ -106,6 +135,9 @@ void add_columns(py::module_& m) {
   m.def("column_decode", &column_decode, arg("quantizer"), arg("codes").noconvert(), arg("rows"),
         arg("cols"), arg("scale").noconvert(), arg("zero_point").noconvert(),
         arg("offset").noconvert(), arg("out").noconvert(), arg("type"), arg("threads"));
+  m.def("requantize", &requantize, arg("x").noconvert(), arg("rows"), arg("cols"),
+        arg("multiplier").noconvert(), arg("shift").noconvert(), arg("zero_point"), arg("qmin"),
+        arg("qmax"), arg("twice"), arg("codes").noconvert(), arg("threads"));
 }
 
 } // namespace bitmill::bind

@@ -2,6 +2,7 @@
 // The columns kernels of one ISA.
 #include "columns.hpp"
 #include "fill.hpp"
+#include "requantize.hpp"
 
 namespace bitmill::BITMILL_ISA {
 const ColumnsTable columns_table = {

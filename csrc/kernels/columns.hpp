@@ -51,25 +51,34 @@ BITMILL_INLINE Steps steps_at(const Quantizer& q, ColumnParams p, int64_t i, Lan
           sub(load_i32(p.zero_point + i, lanes), splat(q.qmin))};
 }
 
+// Rounded quotients of 16 columns, and what is added to them before they are limited and stored.
+template <class Encode> struct ColumnEncoder {
+  Encode encode;
+  i32x16 shift;
+
+  template <class T, class Lanes> BITMILL_INLINE i32x16 operator()(const T* x, Lanes lanes) const {
+    return encode(load(x, lanes));
+  }
+};
+
 // 16 columns of kRows rows at once.
-template <class Encode, class T>
-BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Steps& steps,
+template <class Encoder, class T>
+BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Encoder& encode,
                                  const Stored& stored, uint8_t* const* to, int64_t i) {
-  const Encode encode(steps, stored.top);
   const auto shifted = [&](int64_t row) {
     prefetch_far(x + (row + kRows) * row_step);
-    return add(encode(load(x + row * row_step)), steps.shift);
+    return add(encode(x + row * row_step, Whole()), encode.shift);
   };
   const u8x64 none = splat_u8(0);
   const u8x64 codes = narrow<float>(shifted(0), shifted(1), none, shifted(2), shifted(3), none);
   store_quarters(to[0] + i, to[1] + i, to[2] + i, to[3] + i, stored.bytes(codes));
 }
 
-template <class Encode, class T, class Code>
-BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns& c,
-                                   ColumnParams given, Code* codes) {
+// encoder_at(i, lanes) is the encoder of the columns from i on.
+template <class T, class Code, class EncoderAt>
+BITMILL_INLINE void encode_columns_by(const T* x, const Columns& c, const Stored& stored,
+                                      Code* codes, const EncoderAt& encoder_at) {
   constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(Code);
-  const Stored stored(q);
   each_rows(c.rows, [&](int64_t row, int64_t rows) {
     const T* from = x + row * c.row_step;
     RowLines<Code> out(codes + row * c.row_step, c.row_step, c.streams);
@@ -79,14 +88,13 @@ BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns
         int64_t i = 0;
         if constexpr (sizeof(Code) == 1)
           for (; rows == kRows && i + 16 <= n; i += 16)
-            encode_block<Encode>(from + col + i, c.row_step, steps_at(q, given, col + i, Whole()),
-                                 stored, out.to, i);
+            encode_block(from + col + i, c.row_step, encoder_at(col + i, Whole()), stored, out.to,
+                         i);
         each_vector(n - i, [&](int64_t k, auto lanes) {
-          const Steps steps = steps_at(q, given, col + i + k, lanes);
+          const auto encode = encoder_at(col + i + k, lanes);
           for (int64_t r = 0; r < rows; ++r) {
-            const f32x16 values = load(from + r * c.row_step + col + i + k, lanes);
-            const i32x16 code = stored.lanes(Encode(steps, stored.top)(values), steps.shift);
-            store_code(out.to[r] + i + k, code, lanes);
+            const i32x16 quotients = encode(from + r * c.row_step + col + i + k, lanes);
+            store_code(out.to[r] + i + k, stored.lanes(quotients, encode.shift), lanes);
           }
         });
       });
@@ -94,6 +102,16 @@ BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns
     out.finish(rows);
   });
   end_stream();
+}
+
+template <class Encode, class T, class Code>
+BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns& c,
+                                   ColumnParams given, Code* codes) {
+  const Stored stored(q);
+  encode_columns_by(x, c, stored, codes, [&](int64_t i, auto lanes) {
+    const Steps steps = steps_at(q, given, i, lanes);
+    return ColumnEncoder<Encode>{Encode(steps, stored.top), steps.shift};
+  });
 }
 
 // For scales without reciprocals, and codes of two bytes.

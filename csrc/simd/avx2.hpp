@@ -209,6 +209,42 @@ BITMILL_BOTH(u8x64, min_i16, _mm256_min_epi16)
 BITMILL_BOTH(u8x64, add_sat_i16, _mm256_adds_epi16)
 BITMILL_BOTH(u8x64, mul_q15, _mm256_mulhrs_epi16)
 #undef BITMILL_BOTH
+BITMILL_INLINE i32x16 left_each(i32x16 x, i32x16 n) {
+  return {_mm256_sllv_epi32(x.a, n.a), _mm256_sllv_epi32(x.b, n.b)};
+}
+BITMILL_INLINE i32x16 right_each(i32x16 x, i32x16 n) {
+  return {_mm256_srav_epi32(x.a, n.a), _mm256_srav_epi32(x.b, n.b)};
+}
+// Products of even lanes, and of odd ones, in 64 bits; the high halves of these are wanted. Copying lanes takes half as long as shifting them.
+BITMILL_INLINE __m256i odd_lanes(__m256i x) {
+  return _mm256_castps_si256(_mm256_movehdup_ps(_mm256_castsi256_ps(x)));
+}
+BITMILL_INLINE __m256i high_halves(__m256i even, __m256i odd) {
+  return _mm256_blend_epi32(odd_lanes(even), odd, 0xaa);
+}
+struct i64x16 { // even lanes, odd lanes, of either half
+  __m256i even_a, odd_a, even_b, odd_b;
+};
+BITMILL_INLINE i64x16 times_2_31(i32x16 x) {
+  const auto even = [](__m256i v) { return _mm256_srli_epi64(_mm256_slli_epi64(v, 32), 1); };
+  const auto odd = [](__m256i v) { return _mm256_slli_epi64(_mm256_srli_epi64(v, 32), 31); };
+  return {even(x.a), odd(x.a), even(x.b), odd(x.b)};
+}
+BITMILL_INLINE __m256i mul_high(__m256i x, __m256i y, __m256i even, __m256i odd) {
+  return high_halves(_mm256_add_epi64(_mm256_mul_epi32(x, y), even),
+                     _mm256_add_epi64(_mm256_mul_epi32(odd_lanes(x), odd_lanes(y)), odd));
+}
+BITMILL_INLINE i32x16 mul_high(i32x16 x, i32x16 y, i64x16 z) {
+  return {mul_high(x.a, y.a, z.even_a, z.odd_a), mul_high(x.b, y.b, z.even_b, z.odd_b)};
+}
+BITMILL_INLINE __m256i mul_q31(__m256i x, __m256i y) {
+  const auto twice = [](__m256i v) {
+    return _mm256_add_epi64(_mm256_add_epi64(v, v), _mm256_set1_epi64x(int64_t(1) << 31));
+  };
+  return high_halves(twice(_mm256_mul_epi32(x, y)),
+                     twice(_mm256_mul_epi32(odd_lanes(x), odd_lanes(y))));
+}
+BITMILL_INLINE i32x16 mul_q31(i32x16 x, i32x16 y) { return {mul_q31(x.a, y.a), mul_q31(x.b, y.b)}; }
 BITMILL_INLINE u8x64 left_i16(u8x64 x, int n) {
   const __m128i count = _mm_cvtsi32_si128(n);
   return {_mm256_sll_epi16(x.a, count), _mm256_sll_epi16(x.b, count)};

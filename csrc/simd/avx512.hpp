@@ -220,6 +220,34 @@ BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
 BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) {
   return {_mm512_srav_epi32(a.v, _mm512_set1_epi32(n))};
 }
+BITMILL_INLINE i32x16 left_each(i32x16 a, i32x16 n) { return {_mm512_sllv_epi32(a.v, n.v)}; }
+BITMILL_INLINE i32x16 right_each(i32x16 a, i32x16 n) { return {_mm512_srav_epi32(a.v, n.v)}; }
+// See avx2.hpp.
+BITMILL_INLINE __m512i odd_lanes(__m512i x) {
+  return _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(x)));
+}
+BITMILL_INLINE __m512i high_halves(__m512i even, __m512i odd) {
+  return _mm512_castps_si512(
+      _mm512_mask_movehdup_ps(_mm512_castsi512_ps(odd), 0x5555, _mm512_castsi512_ps(even)));
+}
+struct i64x16 { // even lanes, odd lanes
+  __m512i even, odd;
+};
+BITMILL_INLINE i64x16 times_2_31(i32x16 a) {
+  return {_mm512_srli_epi64(_mm512_slli_epi64(a.v, 32), 1),
+          _mm512_slli_epi64(_mm512_srli_epi64(a.v, 32), 31)};
+}
+BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i64x16 c) {
+  return {high_halves(_mm512_add_epi64(_mm512_mul_epi32(a.v, b.v), c.even),
+                      _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v)), c.odd))};
+}
+BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
+  const auto twice = [](__m512i v) {
+    return _mm512_add_epi64(_mm512_add_epi64(v, v), _mm512_set1_epi64(int64_t(1) << 31));
+  };
+  return {high_halves(twice(_mm512_mul_epi32(a.v, b.v)),
+                      twice(_mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v))))};
+}
 
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }

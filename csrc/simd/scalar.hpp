@@ -150,6 +150,20 @@ BITMILL_INLINE i32x16 left_i32(i32x16 a, int n) {
   BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] << n));
 }
 BITMILL_INLINE i32x16 right_i32(i32x16 a, int n) { BITMILL_LANES(i32x16, a.v[i] >> n); }
+BITMILL_INLINE i32x16 left_each(i32x16 a, i32x16 n) {
+  BITMILL_LANES(i32x16, (int32_t)((uint32_t)a.v[i] << n.v[i]));
+}
+BITMILL_INLINE i32x16 right_each(i32x16 a, i32x16 n) { BITMILL_LANES(i32x16, a.v[i] >> n.v[i]); }
+struct i64x16 {
+  int64_t v[16];
+};
+BITMILL_INLINE i64x16 times_2_31(i32x16 a) { BITMILL_LANES(i64x16, (int64_t)a.v[i] << 31); }
+BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i64x16 c) {
+  BITMILL_LANES(i32x16, (int32_t)(((int64_t)a.v[i] * b.v[i] + c.v[i]) >> 32));
+}
+BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (int32_t)(((int64_t)a.v[i] * b.v[i] + (1 << 30)) >> 31));
+}
 
 // Between 2^23 and 2^24 the floats are the whole numbers, so adding 2^23 (with the sign of x)
 // rounds to nearest even, and subtracting it is exact. From 2^23 on every float is whole already.

@@ -349,6 +349,19 @@ def float_decode(
     type: int,
     threads: int,
 ) -> None: ...
+def requantize(
+    x: Array,
+    rows: int,
+    cols: int,
+    multiplier: Array,
+    shift: Array,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    twice: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
 def matmul_int8(
     x: Array, w: Array, rows: int, cols: int, depth: int, out: Array, threads: int
 ) -> None: ...

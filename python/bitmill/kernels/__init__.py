@@ -25,6 +25,7 @@ from bitmill.kernels.mse import mse_params
 from bitmill.kernels.order import order_statistics
 from bitmill.kernels.pack import pack, unpack
 from bitmill.kernels.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.kernels.requantize import requantize
 from bitmill.kernels.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.kernels.tokens import token_encode, token_quantize
 from bitmill.kernels.two_level import two_level_params
@@ -58,6 +59,7 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
+    "requantize",
     "table_decode",
     "table_encode",
     "table_quantize",

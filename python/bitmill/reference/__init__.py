@@ -19,6 +19,7 @@ from bitmill.reference.mse import mse_params
 from bitmill.reference.order import order_statistics
 from bitmill.reference.pack import pack, unpack
 from bitmill.reference.ranges import absmax, column_absmax, column_minmax, minmax
+from bitmill.reference.requantize import requantize
 from bitmill.reference.tables import table_decode, table_encode, table_quantize, table_sums
 from bitmill.reference.tokens import token_encode, token_quantize
 from bitmill.reference.totals import assign_codes, bucket_sums, distinct_values, value_counts
@@ -53,6 +54,7 @@ __all__ = [
     "mse_params",
     "order_statistics",
     "pack",
+    "requantize",
     "table_decode",
     "table_encode",
     "table_quantize",
