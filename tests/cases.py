@@ -472,6 +472,32 @@ def matmul_w8a8(rng: np.random.Generator) -> Iterator[Case]:
         yield f"{i} {rows}x{columns}x{length}", (x, _scales(rng, rows), x_zero, *weights), options
 
 
+def requantize(rng: np.random.Generator) -> Iterator[Case]:
+    extremes = np.int32(
+        [0, 1, -1, 2, -2, 3, -3, -(2**31), -(2**31) + 1, 2**31 - 1, 2**30, -(2**30)]
+    )
+    for i, columns in enumerate([*LENGTHS, 4098, 8300] * 2):
+        rows = int(rng.choice([0, 1, 3, 4, 5, 9, 37]))
+        magnitudes = 2.0 ** rng.uniform(0, 31, (rows, columns)) * rng.choice(
+            [-1, 1], (rows, columns)
+        )
+        acc = magnitudes.astype(np.int32)
+        some = rng.random(acc.shape) < 0.1
+        acc[some] = rng.choice(extremes, some.sum())
+        multiplier = rng.integers(1 << 30, 1 << 31, columns, np.int64).astype(np.int32)
+        some = rng.random(columns) < 0.2
+        multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
+        shift = rng.integers(*[(-31, 31), (-12, 2), (0, 31)][i % 3], columns).astype(np.int32)
+        of, low, high = [("int8", -128, 127), ("uint8", 0, 255)][i % 2]
+        zero_point = int(rng.integers(low, high + 1))
+        qmin, qmax = sorted(int(v) for v in rng.integers(low, high + 1, 2))
+        if rng.random() < 0.7:
+            qmin, qmax = low, high
+        options = {"qmin": qmin, "qmax": qmax, "rounding": ["single", "double"][i // 2 % 2]}
+        options["dtype_name"] = of
+        yield f"{rows}x{columns} {i}", (acc, multiplier, shift, zero_point), options
+
+
 def _nibbles(
     rng: np.random.Generator, i: int, columns: int, length: int, value_dtype: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -509,32 +535,6 @@ def matmul_w4a16(rng: np.random.Generator) -> Iterator[Case]:
         x = np.clip(x, np.float32(-(2.0**80)), np.float32(2.0**80))  # infinities would meet
         weights, options = _nibbles(rng, i, columns, length, np.float32)
         yield f"{i} {rows}x{columns}x{length} {options}", (x, *weights), options
-
-
-def requantize(rng: np.random.Generator) -> Iterator[Case]:
-    extremes = np.int32(
-        [0, 1, -1, 2, -2, 3, -3, -(2**31), -(2**31) + 1, 2**31 - 1, 2**30, -(2**30)]
-    )
-    for i, columns in enumerate([*LENGTHS, 4098, 8300] * 2):
-        rows = int(rng.choice([0, 1, 3, 4, 5, 9, 37]))
-        magnitudes = 2.0 ** rng.uniform(0, 31, (rows, columns)) * rng.choice(
-            [-1, 1], (rows, columns)
-        )
-        acc = magnitudes.astype(np.int32)
-        some = rng.random(acc.shape) < 0.1
-        acc[some] = rng.choice(extremes, some.sum())
-        multiplier = rng.integers(1 << 30, 1 << 31, columns, np.int64).astype(np.int32)
-        some = rng.random(columns) < 0.2
-        multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
-        shift = rng.integers(*[(-31, 31), (-12, 2), (0, 31)][i % 3], columns).astype(np.int32)
-        of, low, high = [("int8", -128, 127), ("uint8", 0, 255)][i % 2]
-        zero_point = int(rng.integers(low, high + 1))
-        qmin, qmax = sorted(int(v) for v in rng.integers(low, high + 1, 2))
-        if rng.random() < 0.7:
-            qmin, qmax = low, high
-        options = {"qmin": qmin, "qmax": qmax, "rounding": ["single", "double"][i // 2 % 2]}
-        options["dtype_name"] = of
-        yield f"{rows}x{columns} {i}", (acc, multiplier, shift, zero_point), options
 
 
 def _float_groups(rng: np.random.Generator, x: Array, format: str) -> dict[str, Any]:

@@ -598,6 +598,48 @@ def matmul_w8a8(
     return _check.output(out, (len(x), rows[0]), dtype(dtype_name), *inputs)
 
 
+ROUNDINGS = ("single", "double")
+"""How `requantize` rounds."""
+
+LEAST_SHIFT, MOST_SHIFT = -31, 30
+"""Of a factor multiplier·2^(shift − 31)."""
+
+
+def requantize(
+    acc: Any,
+    multiplier: Any,
+    shift: Any,
+    zero_point: Any,
+    qmin: Any,
+    qmax: Any,
+    rounding: Any,
+    dtype_name: Any,
+    out: Any,
+) -> Array:
+    """out."""
+    columns = _check.matrix(acc, "acc", ("int32",)).shape[1:]
+    _check.shaped(multiplier, "multiplier", columns, ("int32",))
+    _check.shaped(shift, "shift", columns, ("int32",))
+    if ((multiplier < 1 << 30) & (multiplier != 0)).any():
+        raise ValueError(
+            "multiplier has values other than 0 and 2^30 to 2^31 - 1: "
+            "take those of bm.integer.quantize_multiplier"
+        )
+    if ((shift < LEAST_SHIFT) | (shift > MOST_SHIFT)).any():
+        raise ValueError(f"shift has values outside {LEAST_SHIFT}..{MOST_SHIFT}")
+    codes_between(zero_point, qmin, qmax, dtype_name)
+    _check.choice(rounding, "rounding", ROUNDINGS)
+    return _check.output(out, acc.shape, np.dtype(dtype_name), acc, multiplier, shift)
+
+
+def codes_between(zero_point: Any, qmin: Any, qmax: Any, dtype_name: Any) -> None:
+    """Raise unless these are codes of int8 or uint8."""
+    limits = np.iinfo(_check.choice(dtype_name, "dtype_name", ("int8", "uint8")))
+    _check.integer(zero_point, "zero_point", low=int(limits.min), high=int(limits.max))
+    _check.integer(qmin, "qmin", low=int(limits.min), high=int(limits.max))
+    _check.integer(qmax, "qmax", low=qmin, high=int(limits.max))
+
+
 def matmul_w4a8(
     x: Any,
     x_scale: Any,
@@ -674,48 +716,6 @@ def _nibbles(
             raise ValueError("w_zero_point goes with codes that stand for themselves, not values")
     if bias is not None:
         _check.shaped(bias, "bias", (count,), ("float32",))
-
-
-ROUNDINGS = ("single", "double")
-"""How `requantize` rounds."""
-
-LEAST_SHIFT, MOST_SHIFT = -31, 30
-"""Of a factor multiplier·2^(shift − 31)."""
-
-
-def requantize(
-    acc: Any,
-    multiplier: Any,
-    shift: Any,
-    zero_point: Any,
-    qmin: Any,
-    qmax: Any,
-    rounding: Any,
-    dtype_name: Any,
-    out: Any,
-) -> Array:
-    """out."""
-    columns = _check.matrix(acc, "acc", ("int32",)).shape[1:]
-    _check.shaped(multiplier, "multiplier", columns, ("int32",))
-    _check.shaped(shift, "shift", columns, ("int32",))
-    if ((multiplier < 1 << 30) & (multiplier != 0)).any():
-        raise ValueError(
-            "multiplier has values other than 0 and 2^30 to 2^31 - 1: "
-            "take those of bm.integer.quantize_multiplier"
-        )
-    if ((shift < LEAST_SHIFT) | (shift > MOST_SHIFT)).any():
-        raise ValueError(f"shift has values outside {LEAST_SHIFT}..{MOST_SHIFT}")
-    codes_between(zero_point, qmin, qmax, dtype_name)
-    _check.choice(rounding, "rounding", ROUNDINGS)
-    return _check.output(out, acc.shape, np.dtype(dtype_name), acc, multiplier, shift)
-
-
-def codes_between(zero_point: Any, qmin: Any, qmax: Any, dtype_name: Any) -> None:
-    """Raise unless these are codes of int8 or uint8."""
-    limits = np.iinfo(_check.choice(dtype_name, "dtype_name", ("int8", "uint8")))
-    _check.integer(zero_point, "zero_point", low=int(limits.min), high=int(limits.max))
-    _check.integer(qmin, "qmin", low=int(limits.min), high=int(limits.max))
-    _check.integer(qmax, "qmax", low=qmin, high=int(limits.max))
 
 
 def _summable(x: Array, most: int) -> None:
