@@ -223,10 +223,10 @@ BITMILL_APART void multiply_values(const void* values, const Groups4& w, const R
   };
   const auto add_products = [&](const Values::Eight* x, i32x16 codes, auto value) {
     BITMILL_UNROLLED for (int i = 0; i < kEight; ++i) {
-      const f32x16 values = value(codes);
+      const f32x16 one = value(codes);
       codes = right_i32(codes, 4);
       BITMILL_UNROLLED for (int r = 0; r < ROWS; ++r) sum[r][i % 2] =
-          add(sum[r][i % 2], mul(splat(x[r].at[i]), values));
+          add(sum[r][i % 2], mul(splat(x[r].at[i]), one));
     }
   };
   const auto end = [&](int64_t g) {
