@@ -190,3 +190,54 @@ X = np.ones((2, 40), np.float32)
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_is_prepacked_is_its_own(rng):
+    w, x = rng.standard_normal((19, 64), np.float32), rng.standard_normal((3, 64), np.float32)
+    q = bm.quantize(w, bm.Affine(8, symmetric=False))
+    layer = bm.integer.Linear(q)
+    before = layer(x)
+    for array in q.arrays.values():
+        array[...] = 1
+    assert (layer(x) == before).all()
+
+
+def test_scales_of_columns_and_long_rows_are_refused_at_once():
+    q = bm.quantize(np.ones((3, 72), np.float32), bm.Affine(4, axis=1))
+    with pytest.raises(ValueError, match=r"scales of the shape \(1, 72\); wanted one a group"):
+        bm.integer.prepack(q)
+    long = bm.quantize(np.ones((2, 70_000), np.float32), bm.Affine(4))
+    with pytest.raises(ValueError, match=r"rows of 70,000; beyond 65,793 .* activations=None"):
+        bm.integer.Linear(long)
+    assert bm.integer.Linear(long, activations=None)(np.ones((1, 70_000), np.float32)).shape == (
+        1,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    "bias", [[1j] * 3, ["1"] * 3, [None] * 3, [1e300] * 3, [np.nan] * 3, [1.0]]
+)
+def test_a_bias_that_is_none_is_refused(bias):
+    q = bm.quantize(np.ones((3, 8), np.float32), bm.Affine(8))
+    with pytest.raises((TypeError, ValueError), match="bias"):
+        bm.integer.Linear(q, bias)
+
+
+def test_groups_longer_than_rows_are_whole_rows():
+    x, scale = np.ones((1, 5), np.int8), np.ones((1, 1), np.float32)
+    w, w_scale = np.zeros((1, 1, 16, 4), np.uint8), np.ones((1, 1, 16), np.float32)
+    for size in (None, 8, 1 << 40, (1 << 63) - 8):
+        made = bm.kernels.matmul_w4a8(x, scale, None, w, w_scale, rows=2, group_size=size)
+        assert made.tolist() == [[-40, -40]]
+
+
+@pytest.mark.parametrize("module", [bm.kernels, bm.reference])
+def test_what_could_leave_32_bits_or_the_floats_is_refused(module):
+    x, scale = np.zeros((1, 33_032), np.uint8), np.ones((1, 1), np.float32)
+    w, w_scale = np.zeros((1, 4129, 16, 4), np.uint8), np.ones((1, 1, 16), np.float32)
+    with pytest.raises(ValueError, match=r"w_zero_point has values above 15; .* 33,025"):
+        module.matmul_w4a8(x, scale, None, w, w_scale, np.full((1, 1, 16), 16, np.uint8), rows=16)
+    values = np.full(16, np.inf, np.float32)
+    with pytest.raises(ValueError, match="values has entries that are not finite"):
+        module.matmul_w4a16(x.astype(np.float32), w, w_scale, None, values, rows=16)

@@ -33,6 +33,9 @@ EXPONENTS, INDEXES = (-149, 128), (-(1 << 24), 1 << 24)
 MAX_CLUSTERS = 4096
 """Of `kmeans_edges`."""
 
+MOST_W4A8_ANY_ZERO = 33_025
+"""The same of a byte and a code of 4 bits less any byte."""
+
 MOST_INT8, MOST_W8A8 = 131_071, 65_793
 """Longest rows whose sums of products, of two int8, and of an int8 and a uint8, stay below 2^31."""
 
@@ -661,6 +664,11 @@ def matmul_w4a8(
     if x_zero_point is not None:
         _check.shaped(x_zero_point, "x_zero_point", (len(x), 1), (name_of(x.dtype),))
     _nibbles(x, w, w_scale, w_zero_point, values, "int8", bias, rows, group_size)
+    if w_zero_point is not None and x.shape[1] > MOST_W4A8_ANY_ZERO and (w_zero_point > 15).any():
+        raise ValueError(
+            f"w_zero_point has values above 15; with rows beyond {MOST_W4A8_ANY_ZERO:,} a sum of "
+            "products may not fit int32"
+        )
     inputs = x, x_scale, x_zero_point, w, w_scale, w_zero_point, values, bias
     _check.choice(dtype_name, "dtype_name", STORAGES)
     return _check.output(out, (len(x), rows), dtype(dtype_name), *inputs)
@@ -712,6 +720,8 @@ def _nibbles(
         _check.shaped(w_zero_point, "w_zero_point", params, ("uint8",))
     if values is not None:
         _check.shaped(values, "values", (16,), (value_dtype,))
+        if not np.isfinite(values).all():
+            raise ValueError("values has entries that are not finite")
         if w_zero_point is not None:
             raise ValueError("w_zero_point goes with codes that stand for themselves, not values")
     if bias is not None:

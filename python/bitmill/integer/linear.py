@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitmill import _check, kernels
+from bitmill._arguments import MOST_W8A8
 from bitmill._dtypes import STORAGES, Array
 from bitmill._dtypes import dtype as dtype_of
 from bitmill.integer.packed import Prepacked, bytes_of, prepack
@@ -53,12 +54,15 @@ class Linear:
     ) -> None:
         self.weights = q if isinstance(q, Prepacked) else prepack(q)
         rows = self.weights.shape[0]
-        self.bias = None if bias is None else np.array(bias, np.float32)
-        if self.bias is not None and self.bias.shape != (rows,):
-            raise ValueError(f"bias has shape {self.bias.shape}; wanted {(rows,)}")
+        self.bias = None if bias is None else _bias(bias, rows)
         self.activations = _activations(activations)
         if self.activations is None and self.weights.layout == "w8a8":
             raise ValueError("activations=None goes with weights of at most 4 bits")
+        if self.kernel == "matmul_w4a8" and self.weights.shape[1] > MOST_W8A8:
+            raise ValueError(
+                f"q has rows of {self.weights.shape[1]:,}; beyond {MOST_W8A8:,} a sum of products "
+                "may not fit 32 bits: activations=None takes them"
+            )
 
     @property
     def kernel(self) -> str:
@@ -150,12 +154,22 @@ class Linear:
         return made.codes, made.scale, made.zero_point
 
 
+def _bias(given: Any, rows: int) -> Array:
+    """`given` as float32, if it is finite numbers, one a row."""
+    bias = np.array(kernels.to_float32(np.ascontiguousarray(_check.array(given, "bias"))))
+    if bias.shape != (rows,):
+        raise ValueError(f"bias has shape {bias.shape}; wanted {(rows,)}")
+    if not np.isfinite(bias).all():
+        raise ValueError("bias has values that are not finite, or not in float32")
+    return bias
+
+
 def _activations(given: Any) -> str | QParams | None:
     """`given`, if a layer knows what to do with it."""
     if isinstance(given, QParams):
         if given.scheme.bits != 8 or given.offset is not None or given.scale.size != 1:
             raise ValueError(f"activations={given!r}; wanted QParams of 8 bits with one scale")
         return given
-    if given is not None and given != "dynamic":
+    if given is not None and not (isinstance(given, str) and given == "dynamic"):
         raise ValueError(f"activations={given!r}; wanted 'dynamic', QParams or None")
     return None if given is None else "dynamic"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitmill._dtypes import STORAGES, Array, name_of
+from bitmill._sizes import group_count
 from bitmill.layouts import Nibbles, Tiles
 from bitmill.qtensor import QTensor
 from bitmill.schemes import Affine
@@ -34,6 +35,10 @@ def panels(q: QTensor) -> tuple[dict[str, Array], int | None]:
     if size is not None and size % 8:
         raise ValueError(f"q has groups of {size}; wanted a multiple of 8, or a scale a row")
     assert q.scale is not None  # both kinds of schemes have one
+    if q.shape[1] and q.scale.shape[-1] != group_count(q.shape[1], size):
+        raise ValueError(
+            f"q has scales of the shape {q.scale.shape}; wanted one a group or row, or one in all"
+        )
     scale = q.scale if name_of(q.scale.dtype) in STORAGES else q.scale.astype(np.float32)
     arrays = {"scale": _params(scale, q.shape)}
     codes = q.codes

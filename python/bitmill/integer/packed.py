@@ -55,7 +55,8 @@ def prepack(q: QTensor) -> Prepacked:
     It is the same for every instruction set.
 
     Raises TypeError unless `q` is a QTensor, ValueError for another scheme, for groups, a real
-    offset, other than two dimensions, or K above 65,793, where sums may not fit 32 bits.
+    offset, other than two dimensions, or, with 8 bits, K above 65,793, where sums may not fit 32
+    bits.
 
     >>> import bitmill as bm, numpy as np
     >>> q = bm.quantize(np.linspace(-1, 1, 192, dtype=np.float32).reshape(32, 6), bm.Affine(8))
@@ -70,6 +71,11 @@ def prepack(q: QTensor) -> Prepacked:
     if nibbles.fits(q):
         held, size = nibbles.panels(q)
         return Prepacked("w4", (rows, length), held, size)
+    if not isinstance(q.scheme, Affine) or q.scheme.bits != 8:
+        raise ValueError(
+            f"q has the scheme {q.scheme!r}; wanted bm.Affine(8), or bm.Affine of at most 4 bits "
+            "without offset, or a table of at most 16 values"
+        )
     codes, scale, zeros = bytes_of(q, "q")
     if length > MOST_W8A8:
         raise ValueError(
@@ -106,4 +112,4 @@ def bytes_of(q: Any, name: str) -> tuple[Array, Array, Array | None]:
 def _by_row(params: Array, shape: tuple[int, ...]) -> Array:
     """Parameters of a tensor of this shape as a column, an entry per row."""
     spread = np.broadcast_to(params, (*shape[:-1], 1))
-    return np.ascontiguousarray(spread.reshape(-1, 1))
+    return np.array(spread.reshape(-1, 1), order="C")  # its own, whatever becomes of the tensor

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class QLinear:
         rows, length = self.shape
         if codes.shape[-1] != length:
             raise ValueError(f"x has shape {x.shape}; wanted rows of {length}")
-        matrix = codes.reshape(-1, length)
+        matrix = codes.reshape(math.prod(codes.shape[:-1]), length)
         if self._flips:
             matrix = (matrix ^ np.uint8(128)).view(np.int8)
         sums: Array = kernels.matmul_int8(matrix, self.w, num_threads=num_threads)

@@ -75,4 +75,5 @@ def matmul_w4a16(
 
 def _whole(x: Array, group_size: int | None) -> int:
     """Columns of a group: whole eights."""
-    return group_size or max(8, -(-x.shape[1] // 8) * 8)
+    all_of_them: int = max(8, -(-x.shape[1] // 8) * 8)
+    return all_of_them if group_size is None else min(group_size, all_of_them)
