@@ -24,7 +24,7 @@ LAYERS = [
     {"clip", "kmeans", "layouts", "lloyd_max", "percentile"},
     {"schemes"},
     {"qtensor"},
-    {"channels", "code_usage", "largest_errors", "measures", "output_error", "quantized_facts"},
+    {"channels", "code_usage", "measures", "output_error", "quantized_facts"},
     {"integer", "quantize", "metrics", "qparams"},
     {"transform"},
     {"bias_correction"},
