@@ -66,7 +66,7 @@ class Linear:
         self.activations = chosen(activations)
         if self.activations is None and self.weights.layout == "w8a8":
             raise ValueError("activations=None goes with weights of at most 4 bits")
-        if isinstance(self.activations, QParams) and not self._is_whole:
+        if isinstance(self.activations, QParams) and not self.weights.is_whole:
             raise ValueError(
                 f"activations={self.activations!r} make whole numbers of x, and the values of q's "
                 "table are none: with activations=None x stays as it is"
@@ -82,18 +82,14 @@ class Linear:
         """Name of the kernel that the layer takes."""
         if self.weights.layout == "w8a8":
             return "matmul_w8a8"
-        return "matmul_w4a16" if self.activations is None or not self._is_whole else "matmul_w4a8"
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether weights are whole numbers but for their scales."""
-        return "values" not in self.weights.arrays or "whole" in self.weights.arrays
+        whole = self.activations is not None and self.weights.is_whole
+        return "matmul_w4a8" if whole else "matmul_w4a16"
 
     def explain(self) -> str:
         """The kernel, and why it is this one."""
         if self.activations is None:
             why = "activations stay as they are"
-        elif not self._is_whole:
+        elif not self.weights.is_whole:
             why = "activations stay as they are, as the values of the table are no whole numbers"
         elif isinstance(self.activations, QParams):
             why = f"activations are quantized by {self.activations!r}"
