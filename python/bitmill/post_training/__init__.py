@@ -7,6 +7,7 @@ from bitmill.post_training.policy import Policy
 from bitmill.post_training.ptq import ptq
 from bitmill.post_training.refit import Refitted, refit
 from bitmill.post_training.report import LayerReport, PTQReport, Step
+from bitmill.post_training.store import load, save
 from bitmill.post_training.transforms import Rotate, Smooth, Split
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Smooth",
     "Split",
     "Step",
+    "load",
     "ptq",
     "refit",
+    "save",
 ]

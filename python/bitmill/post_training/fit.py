@@ -11,14 +11,15 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill._floats import default_floats
 from bitmill.calibrate import calibrate
+from bitmill.integer.activations import Activations
 from bitmill.metrics import metrics
 from bitmill.post_training.capture import FloatLayer
 from bitmill.post_training.floats import restored
-from bitmill.post_training.layer import Activations, QuantizedLayer
+from bitmill.post_training.layer import QuantizedLayer
+from bitmill.post_training.moved import Moved
 from bitmill.post_training.policy import Policy
 from bitmill.post_training.refit import Tokens, refit
 from bitmill.post_training.report import Step
-from bitmill.post_training.transforms import Moved
 from bitmill.qparams import QParams
 from bitmill.quantize import quantize
 from bitmill.schemes import Affine

@@ -11,12 +11,10 @@ import numpy as np
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
 from bitmill.integer import Linear, prepack
+from bitmill.integer.activations import Activations, chosen
 from bitmill.post_training.floats import Floats
-from bitmill.post_training.transforms import Moved
-from bitmill.qparams import QParams
+from bitmill.post_training.moved import Moved
 from bitmill.qtensor import QTensor
-
-Activations = str | QParams | None
 
 
 class QuantizedLayer:
@@ -39,7 +37,7 @@ class QuantizedLayer:
         self, weights: QTensor, bias: Array | None, activations: Activations, moved: Moved
     ) -> None:
         self.weights, self.bias, self.moved = weights, bias, moved
-        self.activations = activations
+        self.activations = chosen(activations)
         self.linear: Linear | Floats = _linear(weights, bias, activations)
 
     def __call__(self, x: Any, *, num_threads: int | None = None) -> Array:

@@ -40,7 +40,10 @@ class QuantizedNetwork:
 
     def linear(self, name: str, x: Any) -> Array:
         """The outputs of a layer, quantized or not: what runs the network."""
-        return (self.layers.get(name) or self._floats[name])(x)
+        layer = self.layers.get(name) or self._floats.get(name)
+        if layer is None:
+            raise ValueError(f"there is no layer {name!r} here")
+        return layer(x)
 
     @property
     def nbytes(self) -> int:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +30,17 @@ class Step(NamedTuple):
     sqnr_db: float
     cosine: float
     kept: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it. An infinite SQNR is null: nothing was lost."""
+        return self._asdict() | {"sqnr_db": self.sqnr_db if math.isfinite(self.sqnr_db) else None}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Step:
+        """What `to_dict` described; raises TypeError or ValueError if it describes none."""
+        step = cls(**given)
+        sqnr = math.inf if step.sqnr_db is None else float(step.sqnr_db)
+        return step._replace(name=str(step.name), sqnr_db=sqnr, cosine=float(step.cosine))
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class PTQReport:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {
-            layer.name: asdict(layer) | {"steps": [step._asdict() for step in layer.steps]}
+            layer.name: asdict(layer) | {"steps": [step.to_dict() for step in layer.steps]}
             for layer in self.layers
         }
 

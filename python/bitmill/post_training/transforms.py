@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Transformations of a layer that `bm.ptq` may try: made of its weights and its inputs."""
+"""Transformations of a layer that `bm.ptq` may try, by its weights and its inputs."""
 
 from __future__ import annotations
 
@@ -11,32 +11,8 @@ import numpy as np
 from bitmill import _check
 from bitmill._dtypes import Array
 from bitmill._hadamard import order_of
-from bitmill.transform import Hadamard, smooth, smooth_scales, split_columns
-
-
-class Moved:
-    """Inputs and weights as they are: what a layer does before it multiplies. Others extend it."""
-
-    def inputs(self, x: Array, num_threads: int | None = None) -> Array:
-        """What the quantized weights are multiplied by, for inputs [T, K], float32."""
-        return x
-
-    def weight(self, w: Array) -> Array:
-        """What is quantized, of weights [N, K]."""
-        return w
-
-    def beside(self, x: Array) -> Array | None:
-        """What is added to the product, in float32 [T, N]."""
-        return None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that a layer holds for it."""
-        return 0
-
-    def describe(self) -> str:
-        """In a few words; empty where nothing is done."""
-        return ""
+from bitmill.post_training.moved import KeptColumns, Moved, Rotated, Smoothed
+from bitmill.transform import Hadamard, smooth_scales, split_columns
 
 
 @runtime_checkable
@@ -69,32 +45,7 @@ class Smooth:
 
     def fit(self, w: Array, x: Array) -> Moved:
         """By the largest magnitude of each input channel."""
-        scales = smooth_scales(np.abs(x).max(axis=0, initial=0), w, self.alpha)
-        return Smoothed(scales)
-
-
-class Smoothed(Moved):
-    """x / s, and W·s."""
-
-    def __init__(self, scales: Array) -> None:
-        self.scales = scales
-
-    def inputs(self, x: Array, num_threads: int | None = None) -> Array:
-        """x / s."""
-        return x / self.scales
-
-    def weight(self, w: Array) -> Array:
-        """W·diag(s)."""
-        return smooth(w, self.scales)
-
-    @property
-    def nbytes(self) -> int:
-        """Of s."""
-        return self.scales.nbytes
-
-    def describe(self) -> str:
-        """In a few words."""
-        return "inputs divided by a scale each"
+        return Smoothed(smooth_scales(np.abs(x).max(axis=0, initial=0), w, self.alpha))
 
 
 @dataclass(frozen=True)
@@ -119,30 +70,6 @@ class Rotate:
         return Rotated(Hadamard(columns, self.seed))
 
 
-class Rotated(Moved):
-    """x·Q, and W·Q."""
-
-    def __init__(self, rotation: Hadamard) -> None:
-        self.rotation = rotation
-
-    def inputs(self, x: Array, num_threads: int | None = None) -> Array:
-        """x·Q."""
-        return self.rotation.rotate(x, num_threads=num_threads)
-
-    def weight(self, w: Array) -> Array:
-        """W·Q."""
-        return self.rotation.rotate_weight(w)
-
-    @property
-    def nbytes(self) -> int:
-        """Of the signs."""
-        return self.rotation.sign.nbytes
-
-    def describe(self) -> str:
-        """In a few words."""
-        return f"inputs rotated (seed {self.rotation.seed})"
-
-
 @dataclass(frozen=True)
 class Split:
     """LLM.int8(): input channels that reach `threshold` stay in float32, with their weights.
@@ -160,42 +87,9 @@ class Split:
     def fit(self, w: Array, x: Array) -> Moved | None:
         """By the largest magnitude of each input channel."""
         outliers = split_columns(x, self.threshold).outliers
-        return KeptColumns(w, outliers) if 0 < len(outliers) < w.shape[1] else None
-
-
-class KeptColumns(Moved):
-    """Columns of outliers in float32 beside the product; within it they are 0."""
-
-    def __init__(self, w: Array, outliers: Array) -> None:
-        self.outliers = outliers
-        self.kept: Array = np.ascontiguousarray(w[:, outliers])
-
-    def _without(self, values: Array) -> Array:
-        rest = values.copy()
-        rest[:, self.outliers] = 0
-        return rest
-
-    def inputs(self, x: Array, num_threads: int | None = None) -> Array:
-        """x, with 0 for outliers."""
-        return self._without(x)
-
-    def weight(self, w: Array) -> Array:
-        """W, with 0 for their columns."""
-        return self._without(w)
-
-    def beside(self, x: Array) -> Array:
-        """The product of what is kept; additions in the order of NumPy's BLAS."""
-        made: Array = x[:, self.outliers] @ self.kept.T
-        return made
-
-    @property
-    def nbytes(self) -> int:
-        """Of weights that are kept, and their indices."""
-        return self.kept.nbytes + self.outliers.nbytes
-
-    def describe(self) -> str:
-        """In a few words."""
-        return f"{len(self.outliers)} columns in float32"
+        if not 0 < len(outliers) < w.shape[1]:
+            return None
+        return KeptColumns(outliers, np.ascontiguousarray(w[:, outliers]))
 
 
 def _named(name: str, value: float, default: float) -> str:
