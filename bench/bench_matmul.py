@@ -30,6 +30,7 @@ PEERS = {
     "torch onednn": ("torch_int8", "onednn"),
     "onnxruntime dynamic": ("onnxruntime", "dynamic_int8"),
     "onnxruntime nbits": ("onnxruntime", "nbits_int8"),
+    "ggml q8_0": ("ggml_products", "q8_0"),
 }
 
 
