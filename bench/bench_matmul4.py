@@ -10,7 +10,6 @@ makes its own blocks of them.
 from __future__ import annotations
 
 from functools import cached_property, partial
-from itertools import product
 
 import numpy as np
 import pytest
@@ -51,9 +50,10 @@ PEERS = {
     "ggml q4_K repacked": ("ggml_products", "q4_k_repacked"),
     "ggml iq4_nl": ("ggml_products", "iq4_nl"),
 }
-OWN = [("iq4_nl", "ggml iq4_nl"), ("nf4", "onnxruntime bnb4")]  # who have just these weights
 A8_PEERS = ["onnxruntime level 4", "ggml q4_0", "ggml q4_K", "ggml q4_K repacked"]
 A16_PEERS = ["onnxruntime level 0", "torch int4pack"]
+A8_OWN, A16_OWN = {"iq4_nl": "ggml iq4_nl"}, {"nf4": "onnxruntime bnb4"}
+"""Who has weights of just this scheme."""
 FEW = 16  # columns compared with the twin: a panel
 
 
@@ -115,7 +115,7 @@ def layer_of(weights):
     return of
 
 
-def alone(race, layer, tokens):
+def product(race, layer, tokens):
     x = layer.activations(tokens)
     out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
     operations = 2 * x.size * layer.q.shape[0]
@@ -133,21 +133,21 @@ def alone(race, layer, tokens):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def bench_w4a8(race, layer_of, isa, scheme, tokens):
     """Activations to int8, then codes times codes."""
-    alone(race, layer_of(scheme, "dynamic"), tokens)
+    product(race, layer_of(scheme, "dynamic"), tokens)
 
 
 @pytest.mark.parametrize("tokens", TOKENS[:3])
 @pytest.mark.parametrize("scheme", A16_SCHEMES)
 def bench_w4a16(race, layer_of, isa, scheme, tokens):
     """Floats times values of codes."""
-    alone(race, layer_of(scheme, None), tokens)
+    product(race, layer_of(scheme, None), tokens)
 
 
 def beside(race, layer, tokens, peer):
     """Floats to floats."""
     x = layer.activations(tokens)
     out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
-    theirs = layer.q if (layer.name, peer) in OWN else layer.like
+    theirs = layer.q if (A8_OWN | A16_OWN).get(layer.name) == peer else layer.like
     module, job = PEERS[peer]
     rival = getattr(load(module), job)(x, [theirs] * COPIES, x @ bm.dequantize(theirs).T)
     rival.check(rival.run())
@@ -156,14 +156,24 @@ def beside(race, layer, tokens, peer):
     note(race, 2 * x.size * layer.q.shape[0])
 
 
-@pytest.mark.parametrize("tokens", TOKENS)
-@pytest.mark.parametrize(("scheme", "peer"), [*product(SCHEMES, A8_PEERS), OWN[0]])
+def races(schemes, tokens, peers, own):
+    """Schemes, numbers of tokens, and peers: all, and who has just the weights of the scheme."""
+    return [
+        (scheme, count, peer)
+        for scheme in schemes
+        for count in tokens
+        for peer in [*peers, *([own[scheme]] if scheme in own else [])]
+    ]
+
+
+@pytest.mark.parametrize(("scheme", "tokens", "peer"), races(SCHEMES, TOKENS, A8_PEERS, A8_OWN))
 def bench_w4a8_peers(race, layer_of, scheme, tokens, peer):
     beside(race, layer_of(scheme, "dynamic"), tokens, peer)
 
 
-@pytest.mark.parametrize("tokens", TOKENS[:3])
-@pytest.mark.parametrize(("scheme", "peer"), [*product(A16_SCHEMES, A16_PEERS), OWN[1]])
+@pytest.mark.parametrize(
+    ("scheme", "tokens", "peer"), races(A16_SCHEMES, TOKENS[:3], A16_PEERS, A16_OWN)
+)
 def bench_w4a16_peers(race, layer_of, scheme, tokens, peer):
     beside(race, layer_of(scheme, None), tokens, peer)
 
