@@ -96,9 +96,12 @@ class Layer:
     @property
     def nbytes(self):
         """What a product reads of the weights."""
-        held, kernel = self.packed.arrays, self.layers[0].kernel
-        other = {"matmul_w4a8": "values", "matmul_w4a16": "whole"}[kernel]
-        return sum(array.nbytes for name, array in held.items() if not name.startswith(other))
+        held = self.packed.arrays
+        if self.layers[0].kernel == "matmul_w4a16":
+            others = {"whole", "whole_scale"}
+        else:
+            others = {"values", "scale" if "whole_scale" in held else "whole_scale"}
+        return sum(array.nbytes for name, array in held.items() if name not in others)
 
 
 @pytest.fixture(scope="module")
