@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Products with weights of 4 bits beside others, memory, and the peak of multiply-accumulates.
 
-As bench_matmul.py: activations [M, K] of --shape NxK, copies of the weights in turn. For one row,
-the ceiling is a stream of as many bytes as the weights take. Beside peers our time has all in it
-that is done to activations; a peer without weights of a scheme has what is most like them, and ggml
-makes its own blocks of them.
+As bench_matmul.py: activations [M, K] of --shape NxK, copies of the weights in turn. Beside peers
+our time has all in it that is done to activations; a peer without weights of a scheme has what is
+most like them, and ggml makes its own blocks of them.
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ def layer_of(weights):
     return of
 
 
-def product(race, layer, tokens):
+def product(race, weights, layer, tokens):
     x = layer.activations(tokens)
     out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
     operations = 2 * x.size * layer.q.shape[0]
@@ -126,7 +125,7 @@ def product(race, layer, tokens):
         layer.calls(x, out),
         size=layer.q.size,
         nbytes=layer.nbytes,
-        ceiling=one_pass(layer.packed.arrays["codes"], 0) if tokens == 1 else None,
+        ceiling=one_pass(weights["f32"], 0) if tokens == 1 else None,
         rivals={"dot peak": dot_peak(operations)} if tokens > 1 else None,
     )
     note(race, operations)
@@ -134,16 +133,16 @@ def product(race, layer, tokens):
 
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def bench_w4a8(race, layer_of, isa, scheme, tokens):
+def bench_w4a8(race, weights, layer_of, isa, scheme, tokens):
     """Activations to int8, then codes times codes."""
-    product(race, layer_of(scheme, "dynamic"), tokens)
+    product(race, weights, layer_of(scheme, "dynamic"), tokens)
 
 
 @pytest.mark.parametrize("tokens", TOKENS[:3])
 @pytest.mark.parametrize("scheme", A16_SCHEMES)
-def bench_w4a16(race, layer_of, isa, scheme, tokens):
+def bench_w4a16(race, weights, layer_of, isa, scheme, tokens):
     """Floats times values of codes."""
-    product(race, layer_of(scheme, None), tokens)
+    product(race, weights, layer_of(scheme, None), tokens)
 
 
 def beside(race, layer, tokens, peer):
