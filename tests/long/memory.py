@@ -133,7 +133,7 @@ def sources(budget: int) -> Iterator[tuple[Source, list[Case]]]:
     yield Source("matrix", big(size // 8192, 4096)), MATRIX
     yield Source("schemes", big(size // 8192, 4096)), SCHEMES
     if budget >= 128 * MIB:  # the counts of a codebook take half of that
-        some = [Weights(f"layers.{i}.m.weight", (1024, 2048)) for i in range(budget // MIB)]
+        some = [Weights(f"layers.{i}.m.weight", (1024, 2048)) for i in range(budget // 2 // MIB)]
         yield Source("learned", some), LEARNED
     yield Source("holes", big(size // 8192, 4096, kind="holes")), MATRIX[:1]
     yield Source("ends", big(size // 8192, 4096, kind="ends")), ENDS
