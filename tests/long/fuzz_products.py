@@ -80,6 +80,7 @@ def products(r: Round) -> None:
     x, w = (some_bytes(r, (n, depth), np.int8) for n in (rows, cols))
     wanted = reference.matmul_int8(x, w)
     r.into(wanted, lambda out: kernels.matmul_int8(x, w, out=out, **r.threads))
+    whole_numbers(r, *sizes(r, LONGEST))
     rows, cols, depth = sizes(r, LONGEST)
     codes, zero = some_bytes(r, (cols, depth), np.uint8), some_bytes(r, (cols, 1), np.uint8)
     sums = (codes.astype(np.int32) - zero).sum(axis=1, keepdims=True, dtype=np.int32)
@@ -87,6 +88,20 @@ def products(r: Round) -> None:
     bias = scales_of(r, (cols,)) if r.chance(0.5) else None
     given = (*activations(r, rows, depth), tiles, scales_of(r, (cols, 1)), zero, sums, bias)
     multiply(r, "matmul_w8a8", *given)
+
+
+def whole_numbers(r: Round, rows: int, cols: int, depth: int) -> None:
+    """Of prepacked bytes: sums, and codes of them."""
+    x = some_bytes(r, (rows, depth), r.one_of([np.int8, np.uint8]))
+    tiles = Tiles(16, inner=Integers("uint8")).pack(some_bytes(r, (cols, depth), np.uint8))
+    bias = r.rng.integers(-(2**31), 2**31, cols, np.int64).astype(np.int32)
+    given = x, r.placed(tiles), some_bytes(r, (cols, 1), np.uint8), bias if r.chance(0.5) else None
+    sums = reference.matmul_sums(*given)
+    r.into(sums, lambda out: kernels.matmul_sums(*given, out=out, **r.threads))
+    more, options = factors(r, cols)
+    codes = reference.matmul_requantized(*given, *more, **options)
+    call = options | r.threads
+    r.into(codes, lambda out: kernels.matmul_requantized(*given, *more, **call, out=out))
 
 
 def products4(r: Round) -> None:
@@ -140,20 +155,26 @@ def requantized(r: Round) -> None:
     ends = np.int32([-(2**31), -(2**31) + 1, -1, 0, 1, 2**30, 2**31 - 1])
     some = rng.random(acc.shape) < r.one_of([0, 0.1, 1])
     acc[some] = rng.choice(ends, some.sum())
-    multiplier = rng.integers(1 << 30, 1 << 31, cols, np.int64).astype(np.int32)
-    some = rng.random(cols) < r.one_of([0, 0.2, 1])
-    multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
+    given, options = factors(r, cols)
+    placed = r.placed(acc), *given
+    wanted = reference.requantize(*placed, **options)
+    r.into(wanted, lambda out: kernels.requantize(*placed, **options, out=out, **r.threads))
+
+
+def factors(r: Round, cols: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Multipliers, shifts and a zero-point, and the options of `requantize`."""
+    multiplier = r.rng.integers(1 << 30, 1 << 31, cols, np.int64).astype(np.int32)
+    some = r.rng.random(cols) < r.one_of([0, 0.2, 1])
+    multiplier[some] = r.rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
     low, high = r.one_of([(-31, 31), (-12, 2), (0, 31), (-31, -29), (30, 31)])
-    given = acc, multiplier, rng.integers(low, high, cols, np.int32)
+    shift = r.rng.integers(low, high, cols, np.int32)
     of = r.one_of([np.iinfo(np.int8), np.iinfo(np.uint8)])
     qmin, qmax = of.min, of.max
     if r.chance(0.4):
         qmin, qmax = sorted(r.number(of.min, of.max + 1) for _ in range(2))
     options = {"qmin": qmin, "qmax": qmax, "rounding": r.one_of(["single", "double"])}
-    options |= {"dtype_name": of.dtype.name, "zero_point": r.number(of.min, of.max + 1)}
-    placed = [r.placed(a) for a in given]
-    wanted = reference.requantize(*placed, **options)
-    r.into(wanted, lambda out: kernels.requantize(*placed, **options, out=out, **r.threads))
+    options |= {"dtype_name": of.dtype.name}
+    return (r.placed(multiplier), r.placed(shift), r.number(of.min, of.max + 1)), options
 
 
 def rotated(r: Round) -> None:
