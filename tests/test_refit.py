@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+from bitmill.post_training.parameters import parameters_of, with_parameters
 from bitmill.post_training.refit import RIDGES, refit
 
 
@@ -109,7 +110,7 @@ def test_no_row_is_worse_on_what_is_held_out(scheme, tokens):
     assert (after <= before * (1 + 1e-5)).all()
     assert (after[~made.kept] == before[~made.kept]).all()
     for name, array in q.arrays.items():
-        if name not in ("scale", "offset"):
+        if name.removeprefix("super_") not in ("scale", "offset"):
             assert np.array_equal(made.weights.arrays[name], array)
     if tokens == 600:
         assert after.sum() < before.sum()
@@ -124,8 +125,29 @@ def test_scales_and_bias_that_were_spoiled_come_back():
     )
     made = refit(spoiled, None, *parts(x, y))
     assert made.kept.all()
-    assert np.allclose(made.weights.scale, q.scale, rtol=2e-3)
-    assert np.allclose(made.bias, b, atol=0.02)
+    assert np.allclose(made.weights.scale, q.scale, rtol=0.03)
+    assert np.allclose(made.bias, b, atol=0.1)
+
+
+@pytest.mark.parametrize("rule", ["absmax", "signed_max"])
+@pytest.mark.parametrize("offset", [False, True])
+def test_two_level_scales_are_the_nearest_to_the_floats(rule, offset):
+    scales = bm.Scales("float16", bits=6, super_block=64)
+    kind = {"symmetric": False, "offset": True} if offset else {"scale_rule": rule}
+    scheme = bm.Affine(4, group_size=16, scales=scales, **kind)
+    w, x, b = layer(columns=96)
+    w[2, :16] = 0
+    q, y = bm.quantize(w, scheme), x @ w.T + b
+    held = parameters_of(q)
+    for factor in (1, 1.25):
+        wanted = {name: values * factor for name, values in held.items()}
+        got = with_parameters(q, wanted)
+        assert np.array_equal(got.codes, q.codes)
+        assert np.array_equal(got.scale == 0, q.scale == 0)
+        for name, values in wanted.items():
+            step = np.repeat(got.arrays[f"super_{name}"].astype(float), 4, axis=1)[:, :6]
+            assert (np.abs(parameters_of(got)[name] - values) <= np.abs(step) * 0.51).all()
+    assert refit(q, b, *parts(x, y)).kept.any()
 
 
 def test_a_fit_that_does_not_help_changes_nothing():

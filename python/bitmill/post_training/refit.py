@@ -13,17 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitmill import kernels
-from bitmill._dtypes import STORAGES, Array, name_of
+from bitmill._dtypes import Array
 from bitmill._floats import default_floats
-from bitmill._sizes import group_count
+from bitmill.post_training.parameters import (
+    Parameters,
+    factors_of,
+    group_size,
+    parameters_of,
+    with_parameters,
+)
 from bitmill.qtensor import QTensor
 from bitmill.transform.values import matrix, vector
 
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Pulls towards the scales that there were, as shares of the curvature along each."""
 
-_REFITTED = ("scale", "offset")
 _TOKENS, _ROWS = 4096, 256  # that are float64 at a time; whose equations are held at a time
 
 
@@ -60,7 +64,8 @@ def refit(q: QTensor, bias: Any, fit: tuple[Any, Any], held_out: tuple[Any, Any]
     on those falls; a scale that would change its sign, or leave its dtype, stays. Scales and
     offsets are rounded to their dtype before the bias is found.
 
-    Schemes that have no float scale for each row or group get the bias alone. Products go through
+    Two-level scales are found as floats, then stored as their nearest codes. Schemes that have no
+    scale for each row or group, or none that is a float, get the bias alone. Products go through
     the BLAS of NumPy, whose order of additions is its own.
 
     Raises TypeError for other dtypes, ValueError for shapes that do not fit, NaN and infinity.
@@ -118,27 +123,12 @@ def _bias(q: QTensor, moments: Moments) -> Array:
 def _candidates(q: QTensor, moments: Moments) -> Iterator[QTensor]:
     """Weights as they are, for the bias alone, and by each ridge."""
     yield q
-    features = _features(q)
-    if features is not None:
-        for changes in _solved(q, features, moments):
-            yield _changed(q, dict(zip(features, changes, strict=True)))
-
-
-def _changed(q: QTensor, changes: dict[str, Array]) -> QTensor:
-    """`q` with parameters added to, in their dtypes; those stay that would overflow, and scales
-    that would change sign."""
-    arrays = dict(q.arrays)
-    for name, change in changes.items():
-        held = arrays[name]
-        with np.errstate(over="ignore"):
-            wanted = (held.astype(np.float64) + change).astype(np.float32)
-            stored = kernels.from_float32(wanted, name_of(held.dtype))
-        found = stored.astype(np.float32)
-        good = np.isfinite(found)
-        if name == "scale":
-            good &= np.sign(found) == np.sign(held.astype(np.float32))
-        arrays[name] = np.where(good, stored, held)
-    return replace(q, arrays=arrays)
+    held = parameters_of(q)
+    if held is None:
+        return
+    for changes in _solved(q, factors_of(q, held), moments):
+        moved = {name: held[name] + change for name, change in zip(held, changes, strict=True)}
+        yield with_parameters(q, moved)
 
 
 def _mixed(old: Refitted, new: Refitted) -> Refitted:
@@ -146,47 +136,11 @@ def _mixed(old: Refitted, new: Refitted) -> Refitted:
     rows = new.kept[:, np.newaxis]
     arrays = dict(old.weights.arrays)
     for name, array in new.weights.arrays.items():
-        if array is not arrays[name]:
+        if array is not arrays[name]:  # parameters, a row for each row of weights
             arrays[name] = np.where(rows, array, arrays[name])
     assert new.bias is not None
     bias = np.where(new.kept, new.bias, np.float32(0) if old.bias is None else old.bias)
     return Refitted(replace(old.weights, arrays=arrays), bias, new.kept)
-
-
-def _features(q: QTensor) -> dict[str, Array] | None:
-    """What weights [N, K] are linear in, by the name of the array: float64 factors of each weight.
-
-    None for weights that are not the sum of these times the arrays, each entry for its group.
-    """
-    names = [name for name in _REFITTED if name in q.arrays]
-    rows, columns = q.shape
-    size = _group_size(q)
-    groups = group_count(columns, size) if q.size else 0
-    fits = [_is_float(q.arrays[name], (rows, groups)) for name in names]
-    if not groups or "scale" not in names or not all(fits):
-        return None
-    units = _with(q, scale=1, offset=0).dequantize()
-    factors = dict(zip(names, (units, np.ones_like(units)), strict=False))
-    each = np.repeat(np.arange(groups), size)[:columns]
-    made = sum(f * q.arrays[name].astype(np.float32)[:, each] for name, f in factors.items())
-    if not np.array_equal(made, q.dequantize()):
-        return None
-    return {name: f.astype(np.float64) for name, f in factors.items()}
-
-
-def _is_float(array: Array, shape: tuple[int, int]) -> bool:
-    return array.shape == shape and name_of(array.dtype) in STORAGES
-
-
-def _with(q: QTensor, **values: float) -> QTensor:
-    """`q` with one value for all entries of an array."""
-    held = {name: np.full_like(q.arrays[name], v) for name, v in values.items() if name in q.arrays}
-    return replace(q, arrays=q.arrays | held)
-
-
-def _group_size(q: QTensor) -> int:
-    size = getattr(q.scheme, "group_size", None)
-    return q.shape[1] if size is None else size
 
 
 class Moments(NamedTuple):
@@ -212,17 +166,17 @@ def _moments(tokens: Tokens) -> Moments:
     return Moments(mean_x, mean_y, of_x, of_both)
 
 
-def _solved(q: QTensor, features: dict[str, Array], moments: Moments) -> list[list[Array]]:
+def _solved(q: QTensor, factors: Parameters, moments: Moments) -> list[list[Array]]:
     """By ridge, then by feature: what to add to each array, [N, groups]."""
-    starts = np.arange(0, q.shape[1], _group_size(q))
+    starts = np.arange(0, q.shape[1], group_size(q))
     left = moments.of_both - q.dequantize().astype(np.float64) @ moments.of_x
     parts = []
     for start in range(0, q.shape[0], _ROWS):
         rows = slice(start, start + _ROWS)
-        some = [factors[rows] for factors in features.values()]
+        some = [each[rows] for each in factors.values()]
         parts.append(_solved_rows(some, starts, left[rows], moments.of_x))
     whole = np.concatenate(parts, axis=1)  # [ridges, N, features·groups]
-    return [np.split(one, len(features), axis=1) for one in whole]
+    return [np.split(one, len(factors), axis=1) for one in whole]
 
 
 def _solved_rows(features: list[Array], starts: Array, left: Array, of_x: Array) -> Array:
