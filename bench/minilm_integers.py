@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MiniLM with all linear layers in integers: how near its embeddings stay, and what they cost.
 
-    python bench/minilm_integers.py                             # two minutes
-    python bench/minilm_integers.py --layers "W4A8 refitted"    # and what was done to each layer
+    python bench/minilm_integers.py                                    # three minutes
+    python bench/minilm_integers.py "W4A8, learned, refitted" --steps  # and what was done to layers
 
 all-MiniLM-L6-v2 runs in NumPy; `bm.ptq` quantizes its 36 linear layers by some texts, and cosines
 to the embeddings of the float model are those of others, of another kind. Times are of these, one
@@ -50,8 +50,9 @@ class Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--layers", choices=POLICIES, help="tell of each layer of this one")
-    told = parser.parse_args().layers
+    parser.add_argument("policies", nargs="*", help=f"some of {', '.join(map(repr, POLICIES))}")
+    parser.add_argument("--steps", action="store_true", help="tell of each layer")
+    options = parser.parse_args()
     model, others = minilm.folder(), texts.other_texts()
     if model is None or others is None:
         sys.exit(minilm.MISSING if model is None else texts.MISSING)
@@ -60,14 +61,16 @@ def main() -> None:
     wanted = encoder.embed(others)
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     print(row("float32", encoder, encoder.linear, others, wanted, size))
-    for name in POLICIES if told is None else [told]:
+    reports = []
+    for name in options.policies or POLICIES:
         network = bm.ptq(encoder.layers, lambda it: encoder.embed(known, it), POLICIES[name])
         print(row(name, encoder, network.linear, others, wanted, network.nbytes), flush=True)
+        reports.append(network.report)
     tokens = [sum(len(encoder.tokens(text)) for text in some) for some in (known, others)]
     print(f"\n{tokens[0]:,} tokens to calibrate on, {tokens[1]:,} to measure.")
     print(f"\n<sub>{machine.describe()}.</sub>")
-    if told is not None:
-        print(f"\n{network.report}")
+    for report in reports if options.steps else []:
+        print(f"\n{report}")
 
 
 def row(

@@ -8,14 +8,14 @@ from bitmill.post_training import Policy
 
 STATIC = bm.Affine(8, axis=None, symmetric=False)
 PLAIN = bm.Affine(4, group_size=32, scales="float16")
-BEST = bm.LearnedTable(4, 32, scales="float16")
+LEARNED = bm.LearnedTable(4, 16, scales=bm.Scales("float16", bits=6, super_block=384))
 
 POLICIES = {
     "W8A8 static": Policy(bm.Affine(8), STATIC),
     "W8A8": Policy(bm.Affine(8)),
     "W4A8, rounded": Policy(PLAIN),
     "W4A8, rounded, refitted": Policy(PLAIN, refit=True),
-    "W4A8, learned": Policy(BEST),
-    "W4A8, learned, refitted": Policy(BEST, refit=True),
+    "W4A8, learned": Policy(LEARNED),
+    "W4A8, learned, refitted": Policy(LEARNED, refit=True),
 }
-"""By name: weights of 8 bits by rows and of 4 bits in groups of 32; activations of 8 bits."""
+"""By name. Activations have a scale and a zero-point for each token, but for "static"."""

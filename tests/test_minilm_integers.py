@@ -49,7 +49,6 @@ def cosines(encoder, quantized):
     [
         ("W8A8", 0.9985, 0.995),
         ("W8A8 static", 0.990, 0.96),
-        ("W4A8, rounded", 0.94, 0.88),
         ("W4A8, learned, refitted", 0.98, 0.96),
     ],
 )
