@@ -53,6 +53,41 @@ def test_layers_that_stayed_in_float_are_not_in_the_file(path):
         load(path).linear("model.down", x)
 
 
+class Flipped(bm.post_training.moved.Moved):
+    """A transformation of one's own."""
+
+    def inputs(self, x, num_threads=None):
+        return -x
+
+    def weight(self, w):
+        return -w
+
+
+class Flip:
+    name = "flip"
+
+    def fit(self, w, x):
+        return Flipped()
+
+
+def test_transformations_of_ones_own_work_but_are_not_for_files(path):
+    made, _ = network(Policy(bm.Affine(4, scale_rule="signed_max"), transforms=[Flip()]))
+    assert [step.name for step in made.report["model.up"].steps][-1] == "flip"
+    made.layers["model.up"].moved = Flipped()
+    with pytest.raises(ValueError, match="has a Flipped"):
+        save(made, path)
+
+
+def test_infinite_ratios_come_back(path):
+    silent, x = np.zeros((4, 8), np.float32), np.ones((10, 8), np.float32)
+    made = bm.ptq({"silent": silent}, {"silent": x}, Policy())
+    save(made, path)
+    assert load(path).report == made.report
+    for sqnr, cosine in ((np.inf, 1.0), (-np.inf, 0.0)):
+        step = bm.post_training.Step("weights", sqnr, cosine)
+        assert bm.post_training.Step.from_dict(json.loads(json.dumps(step.to_dict()))) == step
+
+
 def test_what_is_no_network_is_refused(path):
     with pytest.raises(TypeError, match="wanted what"):
         save({}, path)

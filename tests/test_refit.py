@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+from bitmill.post_training.least_squares import RIDGES
 from bitmill.post_training.parameters import parameters_of, with_parameters
-from bitmill.post_training.refit import RIDGES, refit
+from bitmill.post_training.refitting import refit
 
 
 def layer(rows=6, columns=80, tokens=600, seed=0):
@@ -38,7 +39,12 @@ def by_augmented_rows(q, x, y, n, ridge):
     held = np.concatenate([a[n] for a in (q.scale, q.offset) if a is not None]).astype(float)
     phi = np.stack(features, axis=1).astype(float)
     centred = phi - phi.mean(axis=0)
-    pull = np.sqrt(ridge * np.diag(centred.T @ centred))
+    middle = np.median(np.square(x.astype(float)).sum(axis=0))
+    per_group = lambda u: np.add.reduceat(u * u, np.arange(0, len(u), size))  # noqa: E731
+    floor = per_group(unit) * middle
+    if q.offset is not None:
+        floor = np.r_[floor, per_group(np.ones(len(unit))) * middle]
+    pull = np.sqrt(ridge * np.maximum(np.diag(centred.T @ centred), floor))
     left = (y[:, n] - y[:, n].mean()) - centred @ held
     change = np.linalg.lstsq(
         np.vstack([centred, np.diag(pull)]), np.r_[left, np.zeros(len(held))], rcond=None
@@ -125,8 +131,8 @@ def test_scales_and_bias_that_were_spoiled_come_back():
     )
     made = refit(spoiled, None, *parts(x, y))
     assert made.kept.all()
-    assert np.allclose(made.weights.scale, q.scale, rtol=0.03)
-    assert np.allclose(made.bias, b, atol=0.1)
+    assert np.allclose(made.weights.scale, q.scale, rtol=0.1)
+    assert bm.metrics(y, x @ np.asarray(made.weights).T + made.bias).sqnr_db > 30
 
 
 @pytest.mark.parametrize("rule", ["absmax", "signed_max"])
@@ -163,6 +169,33 @@ def test_a_fit_that_does_not_help_changes_nothing():
     assert not made.kept.any()
     assert made.weights is q
     assert np.array_equal(made.bias, b)
+
+
+@pytest.mark.parametrize("quiet", [1e-2, 1e-4, 1e-30])
+@pytest.mark.parametrize("mean", [0, 1e4])
+def test_scales_of_inputs_that_are_quiet_here_stay_near(quiet, mean):
+    """Texts to come may be louder."""
+    w, _, b = layer(columns=128)
+    x = np.random.default_rng(2).standard_normal((600, 128)).astype(np.float32)
+    q = bm.quantize(w, bm.Affine(3, group_size=32))
+    seen = x * np.repeat(np.float32([1, 1, quiet, 1]), 32)
+    seen[:, 64:96] += np.float32(mean * quiet)
+    made = refit(q, b, *parts(seen, seen @ w.T + b))
+    assert np.abs(made.weights.scale / q.scale - 1).max() < 0.4
+    y = x @ w.T
+    before, after = (bm.metrics(y, x @ np.asarray(each).T).sqnr_db for each in (q, made.weights))
+    assert after > before - 0.5
+
+
+def test_rows_that_overflow_do_not_stop_others():
+    w, x, b = layer()
+    q, y = bm.quantize(w, bm.Affine(3)), x @ w.T + b
+    scale = q.scale.copy()
+    scale[2] = 1e38
+    q = bm.QTensor(q.scheme, q.shape, q.dtype, q.arrays | {"scale": scale})
+    made = refit(q, b, *parts(x, y))
+    assert made.kept.sum() >= 3
+    assert not made.kept[2] or np.isfinite(made.weights.scale[2]).all()
 
 
 def test_a_scale_that_would_change_its_sign_stays():
@@ -208,3 +241,12 @@ def test_what_does_not_fit_is_said(spoil, message):
     bad_x, bad_y, bad_b = spoil(x, y, b)
     with pytest.raises(ValueError, match=message):
         refit(q, bad_b, (bad_x, bad_y), (x, y))
+
+
+def test_what_is_no_quantized_matrix_is_said():
+    x = np.ones((9, 32), np.float32)
+    for q in (x, bm.quantize(np.ones((1, 4, 32), np.float32), bm.Affine(4))):
+        with pytest.raises(TypeError, match="wanted a QTensor of 2 dimensions"):
+            refit(q, None, (x, x), (x, x))
+    with pytest.raises(TypeError, match="wanted a pair"):
+        refit(bm.quantize(x, bm.Affine(4)), None, x, (x, x))

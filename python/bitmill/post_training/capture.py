@@ -3,23 +3,38 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
+from bitmill.metrics import metrics
 
 Linear = Callable[[str, Any], Array]
 """linear(name, x) gives the outputs of a layer."""
 Run = Callable[[Linear], object]
 """Runs the network on all calibration data, with `linear` for its linear layers."""
 Layer = Callable[[Any], Array]
-Fit = Callable[[str, Array, Array], Layer]
-"""fit(name, x, y) quantizes a layer, by its inputs [T, K] and float outputs [T, N]."""
+
+
+class Tokens(NamedTuple):
+    """Inputs of a layer [T, K], and the outputs that are wanted [T, N]; float32."""
+
+    x: Array
+    y: Array
+
+
+Fit = Callable[[str, list[Tokens]], Layer]
+"""fit(name, calls) quantizes a layer, by its inputs and float outputs in each call."""
+
+_SAME_DB = 60.0
+"""From here on outputs are the same but for the order of additions."""
 
 
 class FloatLayer:
@@ -30,25 +45,45 @@ class FloatLayer:
 
     def __call__(self, x: Any) -> Array:
         """For x [..., K]."""
-        made: Array = kernels.to_float32(_check.array(x)) @ self.weight.T
+        values = _check.array(x)
+        if values.shape[-1] != self.weight.shape[1]:
+            raise ValueError(f"x has shape {values.shape}; wanted rows of {self.weight.shape[1]}")
+        made: Array = kernels.to_float32(values) @ self.weight.T
         return made if self.bias is None else made + self.bias
 
 
 def run_of(calibration: Any) -> Run:
     """Calibration as a callable that runs layers.
 
-    Raises TypeError for what is neither callable, nor a mapping {name: x}, nor an iterable of such.
+    Raises TypeError for what is neither callable, nor a mapping {name: x}, nor an iterable of such,
+    nor a callable without arguments that returns one of them.
     """
-    if callable(calibration):
-        given: Run = calibration
-        return given
-    named = _joined(calibration)
+    if callable(calibration) and _takes_one(calibration):
 
-    def run(linear: Linear) -> None:
+        def run(linear: Linear) -> None:
+            made = calibration(linear)
+            if isinstance(made, Iterator):  # a function that yields runs as it is asked for more
+                for _ in made:
+                    pass
+
+        return run
+    named = _joined(calibration() if callable(calibration) else calibration)
+
+    def run_named(linear: Linear) -> None:
         for name, x in named.items():
             linear(name, x)
 
-    return run
+    return run_named
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature to look at
+        return True
+    return True
 
 
 def _joined(batches: Any) -> dict[str, Array]:
@@ -78,14 +113,17 @@ def quantize_in_order(
     once it got them all: if each layer is called once, all are done in one run, else in one each.
     """
     outputs = _float_outputs(floats, names, run)
+    counts = {name: len(calls) for name, calls in outputs.items()}
     done: dict[str, Layer] = {}
     while outputs:
-        count = len(outputs)
-        run(_Pass(floats, outputs, done, fit))
-        if len(outputs) == count:
-            raise ValueError(
-                f"calibration called layer {next(iter(outputs))!r} less often than at first"
-            )
+        now = _Pass(floats, outputs, done, fit)
+        run(now)
+        for name, count in counts.items():
+            if now.calls[name] != count:
+                raise ValueError(
+                    f"calibration called layer {name!r} {count} times at first, and "
+                    f"{now.calls[name]} now: it must give the same each time"
+                )
 
 
 def _float_outputs(
@@ -124,26 +162,39 @@ class _Pass:
         self._floats, self._outputs, self._done, self._fit = floats, outputs, done, fit
         self._next: str | None = next(iter(outputs))
         self._inputs: list[Array] = []
-        self._too_early: set[str] = set()  # seen in this run before it was their turn
+        self.calls: Counter[str] = Counter()
 
     def __call__(self, name: str, x: Any) -> Array:
         with naming(name):
+            self.calls[name] += 1
             if name == self._next:
                 self._inputs.append(_rows(x))
                 if len(self._inputs) == len(self._outputs[name]):
                     self._quantize(name)
-            elif name in self._outputs:
-                self._too_early.add(name)
             return self._done.get(name, _known(self._floats, name))(x)
 
     def _quantize(self, name: str) -> None:
-        x, y = np.concatenate(self._inputs), np.concatenate(self._outputs.pop(name))
-        if len(x) != len(y):
-            raise ValueError(f"calibration gave {len(y)} tokens at first, and {len(x)} now")
-        self._done[name] = self._fit(name, x, y)
+        wanted = self._outputs.pop(name)
+        calls = [Tokens(x, y) for x, y in zip(self._inputs, wanted, strict=True)]
+        self._check(name, calls)
+        self._done[name] = self._fit(name, calls)
         self._inputs = []
+        # What came before the last of several calls went through the float layer: what others see
+        # in this run is neither here nor there. So is what one saw before it was its turn.
         after = next(iter(self._outputs), None)
-        self._next = None if after in self._too_early else after
+        self._next = None if len(calls) > 1 or self.calls[after or ""] else after
+
+    def _check(self, name: str, calls: list[Tokens]) -> None:
+        """Raise unless these inputs are of the tokens that the outputs are of."""
+        for x, y in calls:
+            same = len(x) == len(y)
+            if same and not self._done:  # nothing before it is quantized
+                same = metrics(y, self._floats[name](x)).sqnr_db >= _SAME_DB
+            if not same:
+                raise ValueError(
+                    f"calibration gave {len(y)} tokens at first, and {len(x)} others now: it must "
+                    "give the same each time, in the same order"
+                )
 
 
 def _known(floats: Mapping[str, FloatLayer], name: str) -> FloatLayer:
@@ -154,9 +205,8 @@ def _known(floats: Mapping[str, FloatLayer], name: str) -> FloatLayer:
 
 def _rows(x: Any) -> Array:
     """Activations [..., K] as float32 rows that are no views of what the network may reuse."""
-    values = _check.array(x)
-    rows = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
-    return np.array(kernels.to_float32(np.ascontiguousarray(rows)))
+    values = kernels.to_float32(_check.array(x))
+    return np.array(values.reshape(math.prod(values.shape[:-1]), values.shape[-1]))
 
 
 @contextmanager

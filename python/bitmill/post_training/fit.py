@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +12,19 @@ from bitmill._floats import default_floats
 from bitmill.calibrate import calibrate
 from bitmill.integer.activations import Activations
 from bitmill.metrics import metrics
-from bitmill.post_training.capture import FloatLayer
-from bitmill.post_training.floats import restored
+from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.dequantized import restored
 from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.moved import Moved
 from bitmill.post_training.policy import Policy
-from bitmill.post_training.refit import Tokens, refit
+from bitmill.post_training.refitting import refit
 from bitmill.post_training.report import Step
 from bitmill.qparams import QParams
 from bitmill.quantize import quantize
 from bitmill.schemes import Affine
+
+_NO_LOSS_DB = 100.0
+"""From here on only the order of additions differs."""
 
 
 class Fitted(NamedTuple):
@@ -33,22 +35,31 @@ class Fitted(NamedTuple):
 
 
 @default_floats()
-def fitted(floats: FloatLayer, policy: Policy, tokens: Tokens, held_out: float) -> Fitted:
+def fitted(floats: FloatLayer, policy: Policy, calls: list[Tokens], held_out: float) -> Fitted:
     """The layer `floats` by `policy`: rounded, transformed, refitted.
 
-    `tokens` are what the layer sees, and what it gave in the float network. The last `held_out` of
-    them, a share, are what steps are measured on, and nothing is fitted to.
+    `calls` are what the layer sees, and what it gave in the float network. A share `held_out` of
+    tokens, the last of each call, is what steps are measured on, and nothing is fitted to.
     """
-    return _Work(floats, policy, *_parted(tokens, held_out)).run()
+    return _Work(floats, policy, *_parted(calls, held_out)).run()
 
 
-def _parted(tokens: Tokens, held_out: float) -> tuple[Tokens, Tokens]:
-    count = len(tokens.x)
+def _parted(calls: list[Tokens], held_out: float) -> tuple[Tokens, Tokens]:
+    """The tokens to fit to, and those that are held out; at least one of each."""
+    ends = np.cumsum([len(call.x) for call in calls])
+    count = int(ends[-1])
     if count < 2:
         raise ValueError(f"calibration has {count} tokens; wanted at least 2, to hold one out")
-    cut = min(count - 1, max(1, count - math.ceil(count * held_out)))
-    x, y = tokens
-    return Tokens(x[:cut], y[:cut]), Tokens(x[cut:], y[cut:])
+    is_held = np.zeros(count, bool)
+    begin = 0
+    for end in ends:  # of calls with a few tokens, some have none to hold out
+        wanted = round(float(end * held_out)) - int(is_held.sum())
+        is_held[max(begin, end - max(0, wanted)) : end] = True
+        begin = end
+    is_held[-1] |= not is_held.any()
+    is_held[0] &= not is_held.all()
+    x, y = (np.concatenate(parts) for parts in zip(*calls, strict=True))
+    return Tokens(x[~is_held], y[~is_held]), Tokens(x[is_held], y[is_held])
 
 
 class _Work:
@@ -74,9 +85,9 @@ class _Work:
 
     def _rounded(self) -> QuantizedLayer:
         """Weights and activations quantized as they are."""
-        as_they_come = self.floats(self.unseen.x)
-        if not np.array_equal(as_they_come, self.unseen.y):
-            self.steps.append(self._measured("inputs", as_they_come))
+        as_they_come = self._measured("inputs", self.floats(self.unseen.x))
+        if as_they_come.sqnr_db < _NO_LOSS_DB:
+            self.steps.append(as_they_come)
         layer = self._made(Moved())
         if self.policy.activations is not None:
             weights = QuantizedLayer(layer.weights, layer.bias, None, layer.moved)
@@ -88,15 +99,12 @@ class _Work:
     def _transformed(self, plain: QuantizedLayer) -> QuantizedLayer:
         """The best of the plain layer and those of all transformations."""
         best, at = plain, len(self.steps) - 1
-        tried = [
-            (each.name, each.fit(self.floats.weight, self.seen.x))
-            for each in self.policy.candidates()
-        ]
-        for name, moved in tried:
+        for each in self.policy.candidates():
+            moved = each.fit(self.floats.weight, self.seen.x)
             if moved is None:
                 continue
             layer = self._made(moved)
-            step = self._measured(name, layer(self.unseen.x), kept=False)
+            step = self._measured(each.name, layer(self.unseen.x), kept=False)
             if step.sqnr_db > self.steps[at].sqnr_db:
                 best, at = layer, len(self.steps)
             self.steps.append(step)

@@ -6,13 +6,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from bitmill import _check, kernels
+from bitmill._arguments import MOST_W8A8
 from bitmill._dtypes import Array
 from bitmill.integer import Linear, prepack
 from bitmill.integer.activations import Activations, chosen
-from bitmill.post_training.floats import Floats
+from bitmill.post_training.dequantized import Dequantized
 from bitmill.post_training.moved import Moved
 from bitmill.qtensor import QTensor
 
@@ -29,8 +28,8 @@ class QuantizedLayer:
     moved
         What is done to the inputs first: see `Policy.transforms`.
     linear
-        What multiplies: a `bm.integer.Linear`, or `Floats` where no integer kernel takes such
-        weights.
+        What multiplies: a `bm.integer.Linear`, which holds the weights once more, as its kernel
+        reads them; or `Dequantized`, as float32, where no integer kernel takes such weights.
     """
 
     def __init__(
@@ -38,16 +37,16 @@ class QuantizedLayer:
     ) -> None:
         self.weights, self.bias, self.moved = weights, bias, moved
         self.activations = chosen(activations)
-        self.linear: Linear | Floats = _linear(weights, bias, activations)
+        self.linear: Linear | Dequantized = _linear(weights, bias, activations)
 
     def __call__(self, x: Any, *, num_threads: int | None = None) -> Array:
-        """The outputs; raises ValueError if x has not K columns, NaN or infinity."""
+        """The outputs. Raises ValueError if x has not K columns, or, quantized, NaN or infinity."""
         values = _check.array(x)
         rows, length = self.weights.shape
         if values.shape[-1] != length:
             raise ValueError(f"x has shape {values.shape}; wanted rows of {length}")
         count = math.prod(values.shape[:-1])
-        matrix = np.ascontiguousarray(kernels.to_float32(values)).reshape(count, length)
+        matrix = kernels.to_float32(values).reshape(count, length)
         out = self.linear(self.moved.inputs(matrix, num_threads), num_threads=num_threads)
         beside = self.moved.beside(matrix)
         if beside is not None:
@@ -73,15 +72,13 @@ class QuantizedLayer:
         return f"QuantizedLayer({length} to {rows}, {self.explain()})"
 
 
-def _linear(weights: QTensor, bias: Array | None, activations: Activations) -> Linear | Floats:
+def _linear(weights: QTensor, bias: Array | None, activations: Activations) -> Linear | Dequantized:
     """A layer of kernels, where there are some for such weights and activations."""
     try:
         packed = prepack(weights)
     except ValueError:  # weights that no kernel has
-        return Floats(weights, bias, activations)
-    fits = packed.layout == "w4" if activations is None else packed.is_whole
-    return (
-        Linear(packed, bias, activations=activations)
-        if fits
-        else Floats(weights, bias, activations)
-    )
+        return Dequantized(weights, bias, activations)
+    in_integers = packed.is_whole and weights.shape[1] <= MOST_W8A8
+    if in_integers if activations is not None else packed.layout == "w4":
+        return Linear(packed, bias, activations=activations)
+    return Dequantized(weights, bias, activations)

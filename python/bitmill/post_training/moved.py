@@ -17,7 +17,7 @@ from bitmill.transform.values import matrix, positive
 class Moved:
     """Inputs and weights as they are; others extend it.
 
-    `arrays` and `options` are what makes one again: see `moved_of`.
+    `arrays` and `options` are what makes one again, if `is_known`: see `moved_of`.
     """
 
     kind: ClassVar[str] = "plain"
@@ -40,6 +40,11 @@ class Moved:
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `moved_of` can make it."""
+        return type(self) in (Moved, Smoothed, Rotated, KeptColumns)
 
     def describe(self) -> str:
         """In a few words; empty where nothing is done."""

@@ -10,12 +10,13 @@ from typing import Any
 from bitmill import _check
 from bitmill.checkpoint.patterns import check_pattern, matches_name
 from bitmill.formats.compressed_tensors import LINEAR
+from bitmill.integer.activations import DYNAMIC
+from bitmill.post_training.report import STEPS
 from bitmill.post_training.transforms import Transform, resolve
 from bitmill.qparams import static_scheme
 from bitmill.schemes import Affine, Scheme
 
 _INT8 = Affine(8)
-DYNAMIC = ("dynamic", "dynamic_asymmetric")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ transforms=('smooth',), refit=False)
     def __post_init__(self) -> None:
         _check.scheme(self.weights)
         if isinstance(self.activations, str):
-            _check.choice(self.activations, "activations", DYNAMIC)
+            _check.choice(self.activations, "activations", tuple(DYNAMIC))
         elif self.activations is not None:
             scheme = static_scheme(self.activations)
             if scheme.bits != 8 or scheme.axis is not None or scheme.offset:
@@ -63,7 +64,9 @@ transforms=('smooth',), refit=False)
         if isinstance(self.transforms, str):
             raise TypeError(f"transforms={self.transforms!r}; wanted a list of them")
         object.__setattr__(self, "transforms", tuple(self.transforms))
-        self.candidates()
+        names = [*STEPS, *(each.name for each in self.candidates())]
+        if len(set(names)) < len(names):
+            raise ValueError(f"transforms={self.transforms!r} have a name twice, or that of a step")
         _check.flag(self.refit, "refit")
 
     def candidates(self) -> tuple[Transform, ...]:

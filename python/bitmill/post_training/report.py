@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-_COLUMN = {"inputs": 0, "weights": 1, "activations": 2, "refit": 4}
-"""Where steps stand in a table, with transformations before the last."""
+STEPS = ("inputs", "weights", "activations", "refit")
+"""Names of steps that are no transformations."""
 
 
 class Step(NamedTuple):
@@ -19,9 +19,9 @@ class Step(NamedTuple):
     noise 10·log10(Σy² / Σ(y − ŷ)²) dB, and cosine Σy·ŷ / (‖y‖·‖ŷ‖).
 
     name
-        "inputs": the float layer, fed by the quantized layers before it (left out where these are
-        the same). "weights", "activations": these quantized too. Then the transformations, each
-        instead of the others; and "refit", after the one that is kept.
+        "inputs": the float layer, fed by the quantized layers before it (left out from 100 dB on:
+        they are none). "weights", "activations": these quantized too. Then the transformations that
+        apply, each instead of the others; and "refit", after the one that is kept.
     kept
         Whether the layer has it.
     """
@@ -32,15 +32,17 @@ class Step(NamedTuple):
     kept: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it. An infinite SQNR is null: nothing was lost."""
+        """As JSON can hold it. Infinite SQNRs are null: all is lost with cosine 0, else nothing."""
         return self._asdict() | {"sqnr_db": self.sqnr_db if math.isfinite(self.sqnr_db) else None}
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Step:
         """What `to_dict` described; raises TypeError or ValueError if it describes none."""
         step = cls(**given)
-        sqnr = math.inf if step.sqnr_db is None else float(step.sqnr_db)
-        return step._replace(name=str(step.name), sqnr_db=sqnr, cosine=float(step.cosine))
+        cosine = float(step.cosine)
+        infinite = math.inf if cosine > 0 else -math.inf
+        sqnr = infinite if step.sqnr_db is None else float(step.sqnr_db)
+        return step._replace(name=str(step.name), sqnr_db=sqnr, cosine=cosine)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class PTQReport:
 
     def __str__(self) -> str:
         found = dict.fromkeys(step.name for layer in self.layers for step in layer.steps)
-        steps = sorted(found, key=lambda name: _COLUMN.get(name, len(_COLUMN) - 1))
+        others = [name for name in found if name not in STEPS]
+        steps = [name for name in (*STEPS[:-1], *others, STEPS[-1]) if name in found]
         head = ["layer", *steps, "cosine", "bits"]
         rows = [head, *(_cells(layer, steps) for layer in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

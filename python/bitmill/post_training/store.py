@@ -50,6 +50,9 @@ def save(network: QuantizedNetwork, path: str | os.PathLike[str]) -> None:
     described: dict[str, Any] = {}
     arrays: dict[str, Array] = {}
     for name, layer in network.layers.items():
+        if not layer.moved.is_known:
+            kind = type(layer.moved).__name__
+            raise ValueError(f"layer {name!r} has a {kind}, which a file cannot tell of")
         held = dict(layer.moved.arrays)
         if layer.bias is not None:
             held["bias"] = layer.bias

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,14 +39,24 @@ class Smooth:
 
     alpha: float = 0.5
 
+    def __post_init__(self) -> None:
+        _check.between(self.alpha, "alpha", 0, 1)
+
     @property
     def name(self) -> str:
         """A word for reports."""
         return _named("smooth", self.alpha, 0.5)
 
     def fit(self, w: Array, x: Array) -> Moved:
-        """By the largest magnitude of each input channel."""
-        return Smoothed(smooth_scales(np.abs(x).max(axis=0, initial=0), w, self.alpha))
+        """By the largest magnitude of each input channel.
+
+        One that is 0 throughout gets the median scale of the others: it may not stay 0.
+        """
+        most = np.abs(x).max(axis=0, initial=0)
+        scales = smooth_scales(most, w, self.alpha)
+        if (most > 0).any():
+            scales[most == 0] = np.median(scales[most > 0])
+        return Smoothed(scales)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,9 @@ class Rotate:
     """
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check.integer(self.seed, "seed", low=0, high=sys.maxsize)
 
     @property
     def name(self) -> str:
@@ -79,6 +93,9 @@ class Split:
 
     threshold: float = 6.0
 
+    def __post_init__(self) -> None:
+        _check.positive(self.threshold, "threshold")
+
     @property
     def name(self) -> str:
         """A word for reports."""
@@ -93,7 +110,7 @@ class Split:
 
 
 def _named(name: str, value: float, default: float) -> str:
-    return name if value == default else f"{name}:{value:g}"
+    return name if value == default else f"{name}:{value}"
 
 
 _BY_NAME: dict[str, Transform] = {kind.name: kind for kind in (Smooth(), Rotate(), Split())}

@@ -6,15 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from bitmill import _check
-from bitmill._dtypes import Array
-from bitmill.post_training.capture import FloatLayer, naming, quantize_in_order, run_of
+from bitmill.post_training.capture import FloatLayer, Tokens, naming, quantize_in_order, run_of
 from bitmill.post_training.fit import fitted
+from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.network import QuantizedNetwork
 from bitmill.post_training.policy import Policy, by_layer
-from bitmill.post_training.refit import Tokens
 from bitmill.post_training.report import LayerReport
 from bitmill.transform.values import matrix, vector
 
@@ -47,12 +44,13 @@ def ptq(
         its start, or "Linear" for all. The first that matches decides; layers without one stay
         float32.
     held_out
-        The share of tokens, the last of each layer, on which steps are measured and chosen.
+        The share of tokens, the last of each call, on which steps are measured and chosen.
     progress
         Called with the report of each layer as it is done.
 
-    The float outputs of all layers are held in memory, 4·T·ΣN bytes, and the inputs of one.
-    Products of floats go through the BLAS of NumPy, whose order of additions is its own.
+    The float outputs of all layers are held in memory, 4·T·ΣN bytes, and the inputs of one; a refit
+    takes some 16·K·(K + N) bytes more. Products of floats go through the BLAS of NumPy, whose order of
+    additions is its own.
 
     Raises TypeError and ValueError, with the layer in a note, for arguments that are none of these,
     layers that calibration does not call, NaN and infinity.
@@ -75,8 +73,8 @@ def ptq(
     policies = by_layer(Policy() if policy is None else policy, floats)
     network = QuantizedNetwork(floats)
 
-    def fit(name: str, x: Array, y: Array) -> Any:
-        done = fitted(floats[name], policies[name], Tokens(x, y), share)
+    def fit(name: str, calls: list[Tokens]) -> QuantizedLayer:
+        done = fitted(floats[name], policies[name], calls, share)
         report = network.add(name, *done)
         if progress is not None:
             progress(report)
@@ -94,8 +92,8 @@ def _float_layers(layers: Any) -> dict[str, FloatLayer]:
     for name, given in layers.items():
         if not isinstance(name, str):
             raise TypeError(f"layers has a name {name!r}; wanted a string")
-        weight, bias = given if isinstance(given, tuple) else (given, None)
         with naming(name):
-            w = np.ascontiguousarray(matrix(weight, "weight"))
+            weight, bias = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+            w = matrix(weight, "weight")
             made[name] = FloatLayer(w, None if bias is None else vector(bias, "bias", len(w)))
     return made

@@ -12,7 +12,7 @@ from bitmill.schemes import Affine
 _TOKENWISE = {"dynamic": Affine(8), "dynamic_asymmetric": Affine(8, symmetric=False)}
 
 
-class Floats:
+class Dequantized:
     """x̂·ŵᵀ + bias by NumPy's BLAS, x̂ and ŵ as quantization leaves them.
 
     For weights that no integer kernel takes: `bitmill.integer.prepack` says which there are.
