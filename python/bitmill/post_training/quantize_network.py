@@ -49,8 +49,8 @@ def ptq(
         Called with the report of each layer as it is done.
 
     The float outputs of all layers are held in memory, 4·T·ΣN bytes, and the inputs of one; a refit
-    takes some 16·K·(K + N) bytes more. Products of floats go through the BLAS of NumPy, whose order of
-    additions is its own.
+    takes some 16·K·(K + N) bytes more. Products of floats go through the BLAS of NumPy, whose order
+    of additions is its own.
 
     Raises TypeError and ValueError, with the layer in a note, for arguments that are none of these,
     layers that calibration does not call, NaN and infinity.
