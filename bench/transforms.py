@@ -25,7 +25,8 @@ import bitmill as bm
 import machine
 import minilm
 from agree import sqnr_db
-from static_activations import Encoder, activations, sentences
+from encoder import Encoder, activations
+from texts import sentences
 
 TITLES = ("plain", "smoothed", "columns kept", "rotated")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scikit-learn's digits, told apart by a small network in integers alone."""
+"""scikit-learn's digits, told apart by a small network in integers alone, and by one of 4 bits."""
 
 from __future__ import annotations
 
@@ -53,11 +53,15 @@ def in_integers(layers, seen, **options):
     ]
 
 
+@pytest.fixture(scope="module")
+def networks():
+    return [trained(seed) for seed in range(5)]
+
+
 @pytest.mark.parametrize("rounding", ["single", "double"])
-def test_digits_in_integers_are_those_in_floats(rounding):
+def test_digits_in_integers_are_those_in_floats(networks, rounding):
     agreed, right, right_in_floats = [], [], []
-    for seed in range(5):
-        layers, seen, unseen, wanted = trained(seed)
+    for layers, seen, unseen, wanted in networks:
         params, integer_layers = in_integers(layers, seen, rounding=rounding)
         x = params.quantize(unseen)
         for layer in integer_layers:
@@ -69,3 +73,13 @@ def test_digits_in_integers_are_those_in_floats(rounding):
         right_in_floats.append((in_floats == wanted).mean())
     assert np.mean(agreed) >= 0.995
     assert np.mean(right) >= np.mean(right_in_floats) - 0.004
+
+
+def test_digits_by_weights_of_4_bits_are_those_in_floats(networks):
+    scheme = bm.Affine(4, symmetric=False, offset=True, group_size=32)
+    agreed = []
+    for layers, _, unseen, _ in networks:
+        few_bits = [(bm.fake_quantize(w, scheme), b) for w, b in layers]
+        answers, in_floats = (activations(all_, unseen)[-1] for all_ in (few_bits, layers))
+        agreed.append((answers.argmax(axis=1) == in_floats.argmax(axis=1)).mean())
+    assert np.mean(agreed) >= 0.99
