@@ -10,6 +10,8 @@ import pytest
 
 import bitmill as bm
 from bitmill.post_training import Policy, Rotate, Smooth, Split
+from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.compensate import compensated
 
 W4 = bm.Affine(4, group_size=32)
 STATIC = bm.Affine(8, axis=None, symmetric=False)
@@ -396,3 +398,37 @@ def test_errors_name_the_layer():
 def test_arguments_that_do_not_fit_are_said(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_weights_make_up_for_inputs_that_were_changed():
+    layers, x = network()
+    coarse = {"down": Policy(W4, compensate=True), "Linear": Policy(bm.Affine(2))}
+    made = bm.ptq(layers, Watched(x), coarse)
+    steps = {step.name: step for step in made.report["down"].steps}
+    assert list(steps) == ["inputs", "compensate", "weights", "activations"]
+    assert steps["compensate"].sqnr_db > steps["inputs"].sqnr_db + 0.2
+    plain = bm.ptq(layers, Watched(x), coarse | {"down": Policy(W4)})
+    assert made.report["down"].last.sqnr_db > plain.report["down"].last.sqnr_db
+    unchanged = bm.ptq({"up": layers["up"]}, {"up": x}, Policy(W4, compensate=True))
+    assert "compensate" not in [step.name for step in unchanged.report["up"].steps]
+
+
+@pytest.mark.parametrize("tokens", [2, 30, 400])
+@pytest.mark.parametrize("noise", [0, 0.1])
+def test_no_row_is_worse_on_held_out_tokens_for_being_compensated(tokens, noise):
+    layers, x = network()
+    w, b = layers["up"]
+    rng = np.random.default_rng(5)
+    seen = (x + noise * rng.standard_normal(x.shape))[:tokens].astype(np.float32)
+    seen[:, 7] = 0
+    y, cut = x[:tokens] @ w.T + b, max(1, tokens * 3 // 4)
+    given = FloatLayer(w, b)
+    made = compensated(given, Tokens(seen[:cut], y[:cut]), Tokens(seen[cut:], y[cut:]))
+    before, after = (
+        np.square(each(seen[cut:]) - y[cut:], dtype=np.float64).sum(axis=0)
+        for each in (given, made)
+    )
+    assert (after <= before * (1 + 1e-6) + 1e-9).all()
+    assert np.allclose(made.weight[:, 7], w[:, 7])
+    if noise and tokens == 400:
+        assert after.sum() < before.sum()

@@ -13,6 +13,7 @@ from bitmill.calibrate import calibrate
 from bitmill.integer.activations import Activations
 from bitmill.metrics import metrics
 from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.compensate import compensated
 from bitmill.post_training.dequantized import restored
 from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.moved import Moved
@@ -67,6 +68,7 @@ class _Work:
 
     def __init__(self, floats: FloatLayer, policy: Policy, seen: Tokens, unseen: Tokens) -> None:
         self.floats, self.policy, self.seen, self.unseen = floats, policy, seen, unseen
+        self.bias = floats.bias
         self.steps: list[Step] = []
 
     def run(self) -> Fitted:
@@ -79,7 +81,7 @@ class _Work:
 
     def _measured(self, name: str, outputs: Array, *, kept: bool = True) -> Step:
         """Outputs for held-out tokens beside those wanted, both without the bias of the layer."""
-        bias = 0 if self.floats.bias is None else self.floats.bias
+        bias = 0 if self.bias is None else self.bias
         found = metrics(self.unseen.y - bias, outputs - bias)
         return Step(name, found.sqnr_db, found.cosine, kept)
 
@@ -88,6 +90,9 @@ class _Work:
         as_they_come = self._measured("inputs", self.floats(self.unseen.x))
         if as_they_come.sqnr_db < _NO_LOSS_DB:
             self.steps.append(as_they_come)
+            if self.policy.compensate:
+                self.floats = compensated(self.floats, self.seen, self.unseen)
+                self.steps.append(self._measured("compensate", self.floats(self.unseen.x)))
         layer = self._made(Moved())
         if self.policy.activations is not None:
             weights = QuantizedLayer(layer.weights, layer.bias, None, layer.moved)

@@ -30,11 +30,10 @@ class Moments(NamedTuple):
     """Σ x² of the median input, means and all: of groups with less, texts to come may have more."""
 
 
-def moments_of(q: QTensor, tokens: Tokens) -> Moments:
-    """Of weights as they are."""
+def moments_of(weights: Array, tokens: Tokens) -> Moments:
+    """Of weights [N, K] as they are."""
     mean = tokens.x.mean(axis=0, dtype=np.float64)
-    weights = q.dequantize()
-    rows, columns = q.shape
+    rows, columns = weights.shape
     of_x, left, squares = np.zeros((columns, columns)), np.zeros((rows, columns)), np.zeros(columns)
     for start in range(0, len(tokens.x), _TOKENS):
         x, y = (each[start : start + _TOKENS] for each in tokens)

@@ -34,6 +34,9 @@ class Policy:
     transforms
         Those to try, by name or as objects: "smooth" (`Smooth`), "rotate" (`Rotate`), "split"
         (`Split`). The best on held-out tokens is kept, if it is better than none.
+    compensate
+        Whether float weights are first fitted to their inputs as the quantized layers before them
+        leave them, so that outputs are those of the float network again: see `compensated`.
     refit
         Whether scales of weights and the bias are fitted to the outputs of the float layer: see
         `refit`.
@@ -43,12 +46,13 @@ class Policy:
     >>> import bitmill as bm
     >>> Policy(bm.Affine(4, group_size=32), "dynamic", transforms=["smooth"])
     Policy(weights=Affine(bits=4, group_size=32), activations='dynamic', \
-transforms=('smooth',), refit=False)
+transforms=('smooth',), compensate=False, refit=False)
     """
 
     weights: Scheme = _INT8
     activations: str | Affine | None = "dynamic_asymmetric"
     transforms: Iterable[str | Transform] = ()
+    compensate: bool = False
     refit: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +71,7 @@ transforms=('smooth',), refit=False)
         names = [*STEPS, *(each.name for each in self.candidates())]
         if len(set(names)) < len(names):
             raise ValueError(f"transforms={self.transforms!r} have a name twice, or that of a step")
+        _check.flag(self.compensate, "compensate")
         _check.flag(self.refit, "refit")
 
     def candidates(self) -> tuple[Transform, ...]:

@@ -112,7 +112,7 @@ def _candidates(q: QTensor, tokens: Tokens) -> Iterator[tuple[QTensor, Array]]:
     held = parameters_of(q)
     if held is None:
         return
-    for changes in solved(q, factors_of(q, held), moments_of(q, tokens)):
+    for changes in solved(q, factors_of(q, held), moments_of(q.dequantize(), tokens)):
         moved = {name: held[name] + change for name, change in zip(held, changes, strict=True)}
         yield with_bias(with_parameters(q, moved))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-STEPS = ("inputs", "weights", "activations", "refit")
+STEPS = ("inputs", "compensate", "weights", "activations", "refit")
 """Names of steps that are no transformations."""
 
 
@@ -20,7 +20,8 @@ class Step(NamedTuple):
 
     name
         "inputs": the float layer, fed by the quantized layers before it (left out from 100 dB on:
-        they are none). "weights", "activations": these quantized too. Then the transformations that
+        they are none). "compensate": its weights fitted to them. "weights", "activations": these
+        quantized too. Then the transformations that
         apply, each instead of the others; and "refit", after the one that is kept.
     kept
         Whether the layer has it.
