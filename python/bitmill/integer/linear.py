@@ -132,9 +132,11 @@ class Linear:
     ) -> None:
         held = self.weights.arrays
         if self.kernel == "matmul_w4a8":
+            if "parts" in held:
+                scale = scale / held["parts"]
             kernels.matmul_w4a8(
-                x, scale, zero_point, held["codes"], held.get("whole_scale", held["scale"]),
-                held.get("zero_point"), held.get("whole"), self.bias, **options,
+                x, scale, zero_point, held["codes"], held["scale"], held.get("zero_point"),
+                held.get("whole"), self.bias, **options,
             )  # fmt: skip
         else:
             kernels.matmul_w8a8(
