@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Products of floats with weights of 4 bits, x w^T. Twin: bitmill.reference.matmul_w4a16. A few rows of x meet
+// Products of floats with weights of 4 bits, x w^T. Twin: bitmill.reference.matmul_w4a16. Up to three rows of x meet
 // weights in registers; for more rows, a block of weights is unpacked once, to floats, and tiles go over it.
 #pragma once
 #include "weights4.hpp"
@@ -79,11 +79,12 @@ BITMILL_INLINE void multiply_few_of(const Weights4& w, const Product& whole, int
   else
     multiply_few<ROWS, VECTORS, false>(w, whole, panel, x, out);
 }
-// Of a patch of so many rows.
+// So many rows of a patch.
 template <int ROWS>
 BITMILL_INLINE void multiply_along(const Tokens4& x, const Weights4& w, const Product& whole,
-                                   const Patch& p, float* out) {
-  const float* from = (const float*)x.ready + p.row * whole.eights() * kEight;
+                                   const Patch& p, int64_t row, float* sums) {
+  const float* from = (const float*)x.ready + (p.row + row) * whole.eights() * kEight;
+  float* const out = sums + row * kSpan;
   int64_t col = 0;
   for (; col + (kFewVectors - 1) * kPanel < p.cols; col += kFewVectors * kPanel)
     multiply_few_of<ROWS, kFewVectors>(w, whole, (p.col + col) / kPanel, from, out + col);
@@ -217,10 +218,12 @@ BITMILL_APART void multiply_many(const Tokens4& x, const Weights4& w, const Prod
 BITMILL_APART void multiply_patch4(const Tokens4& x, const Weights4& w, const Product& whole,
                                    const Patch& p, float* memory) {
   memset(memory, 0, (size_t)(p.rows * kSpan) * sizeof *memory);
-  if constexpr (kRegisters) {
-    if (p.rows == 1) return multiply_along<1>(x, w, whole, p, memory);
-    if (p.rows == 2) return multiply_along<2>(x, w, whole, p, memory);
-  }
+  if constexpr (kRegisters)
+    if (p.rows < 4) {
+      if (p.rows > 1) multiply_along<2>(x, w, whole, p, 0, memory);
+      if (p.rows % 2) multiply_along<1>(x, w, whole, p, p.rows - 1, memory);
+      return;
+    }
   multiply_many(x, w, whole, p, memory_of(memory));
 }
 
