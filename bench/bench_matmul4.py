@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Products with weights of 4 bits beside others, memory, and the peak of multiply-accumulates.
 
-As bench_matmul.py: activations [M, K] of --shape NxK, copies of the weights in turn. For one row,
-the ceiling is a stream of as many bytes as the weights take. Beside peers our time has all in it
-that is done to activations.
+As bench_matmul.py: activations [M, K] of --shape NxK, copies of the weights in turn. Beside peers
+our time has all in it that is done to activations; a peer without weights of a scheme has what is
+most like them, and ggml makes its own blocks of them.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pytest
@@ -29,26 +29,50 @@ SCHEMES = {
     "row": bm.Affine(4),
     "asym g128": bm.Affine(4, symmetric=False, group_size=128, scales="float16"),
     "iq4_nl": bm.IQ4_NL(scales="float16"),
+    "learned": bm.LearnedTable(scales="float16"),
 }
 A16_SCHEMES = SCHEMES | {"nf4": bm.NF4(64)}
-A8_PEERS = {"onnxruntime level 4": ("onnxruntime", "nbits_int4")}
-A16_PEERS = {
-    "onnxruntime level 0": ("onnxruntime", "nbits_float"),
-    "torch int4pack": ("torch_int4", "int4pack"),
+LIKE = {
+    "row": SCHEMES["g128"],
+    "iq4_nl": SCHEMES["g32"],
+    "learned": SCHEMES["g32"],
+    "nf4": bm.Affine(4, group_size=64, scales="float16"),
 }
+"""What peers without such weights take in their place."""
+PEERS = {
+    "onnxruntime level 4": ("onnxruntime", "nbits_int4"),
+    "onnxruntime level 0": ("onnxruntime", "nbits_float"),
+    "onnxruntime bnb4": ("onnxruntime", "bnb4"),
+    "torch int4pack": ("torch_int4", "int4pack"),
+    "ggml q4_0": ("ggml_products", "q4_0"),
+    "ggml q4_K": ("ggml_products", "q4_k"),
+    "ggml q4_K repacked": ("ggml_products", "q4_k_repacked"),
+    "ggml iq4_nl": ("ggml_products", "iq4_nl"),
+}
+A8_PEERS = ["onnxruntime level 4", "ggml q4_0", "ggml q4_K", "ggml q4_K repacked"]
+A16_PEERS = ["onnxruntime level 0", "torch int4pack"]
+A8_OWN, A16_OWN = {"iq4_nl": "ggml iq4_nl"}, {"nf4": "onnxruntime bnb4"}
+"""Who has weights of just this scheme."""
 FEW = 16  # columns compared with the twin: a panel
 
 
 class Layer:
     """Weights of a scheme, and the layers of several copies of them."""
 
-    def __init__(self, weights, scheme, activations):
-        self.q = bm.quantize(weights, scheme)
+    def __init__(self, weights, name, activations):
+        self.name, self.q = name, bm.quantize(weights, A16_SCHEMES[name])
         self.layers = [bm.integer.Linear(self.q, activations=activations) for _ in range(COPIES)]
 
     @property
     def packed(self):
         return self.layers[0].weights
+
+    @cached_property
+    def like(self):
+        """Weights as all peers have them: these, or what is most like them."""
+        if self.name not in LIKE:
+            return self.q
+        return bm.quantize(bm.dequantize(self.q), LIKE[self.name])
 
     def activations(self, tokens):
         return np.random.default_rng(1).standard_normal((tokens, self.q.shape[1]), np.float32)
@@ -71,9 +95,12 @@ class Layer:
     @property
     def nbytes(self):
         """What a product reads of the weights."""
-        held, kernel = self.packed.arrays, self.layers[0].kernel
-        other = {"matmul_w4a8": "values", "matmul_w4a16": "whole"}[kernel]
-        return sum(array.nbytes for name, array in held.items() if not name.startswith(other))
+        held = self.packed.arrays
+        if self.layers[0].kernel == "matmul_w4a16":
+            others = {"whole", "whole_scale"}
+        else:
+            others = {"values", "scale" if "whole_scale" in held else "whole_scale"}
+        return sum(array.nbytes for name, array in held.items() if name not in others)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +111,13 @@ def layer_of(weights):
     def of(name, activations):
         if (name, activations) not in made:
             made.clear()
-            made[name, activations] = Layer(weights["f32"], A16_SCHEMES[name], activations)
+            made[name, activations] = Layer(weights["f32"], name, activations)
         return made[name, activations]
 
     return of
 
 
-def product(race, layer, tokens):
+def product(race, weights, layer, tokens):
     x = layer.activations(tokens)
     out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
     operations = 2 * x.size * layer.q.shape[0]
@@ -98,7 +125,7 @@ def product(race, layer, tokens):
         layer.calls(x, out),
         size=layer.q.size,
         nbytes=layer.nbytes,
-        ceiling=one_pass(layer.packed.arrays["codes"], 0) if tokens == 1 else None,
+        ceiling=one_pass(weights["f32"], 0) if tokens == 1 else None,
         rivals={"dot peak": dot_peak(operations)} if tokens > 1 else None,
     )
     note(race, operations)
@@ -106,42 +133,51 @@ def product(race, layer, tokens):
 
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def bench_w4a8(race, layer_of, isa, scheme, tokens):
+def bench_w4a8(race, weights, layer_of, isa, scheme, tokens):
     """Activations to int8, then codes times codes."""
-    product(race, layer_of(scheme, "dynamic"), tokens)
+    product(race, weights, layer_of(scheme, "dynamic"), tokens)
 
 
 @pytest.mark.parametrize("tokens", TOKENS[:3])
 @pytest.mark.parametrize("scheme", A16_SCHEMES)
-def bench_w4a16(race, layer_of, isa, scheme, tokens):
+def bench_w4a16(race, weights, layer_of, isa, scheme, tokens):
     """Floats times values of codes."""
-    product(race, layer_of(scheme, None), tokens)
+    product(race, weights, layer_of(scheme, None), tokens)
 
 
-def beside(race, layer, tokens, peer, where):
+def beside(race, layer, tokens, peer):
     """Floats to floats."""
     x = layer.activations(tokens)
     out = layer.checked(x, np.empty((tokens, layer.q.shape[0]), np.float32))
-    module, job = where
-    rival = getattr(load(module), job)(x, [layer.q] * COPIES, out)
+    theirs = layer.q if (A8_OWN | A16_OWN).get(layer.name) == peer else layer.like
+    module, job = PEERS[peer]
+    rival = getattr(load(module), job)(x, [theirs] * COPIES, x @ bm.dequantize(theirs).T)
     rival.check(rival.run())
     rivals = {peer: rival.run}
     race(layer.calls(x, out), rivals=rivals, size=layer.q.size, nbytes=layer.nbytes)
     note(race, 2 * x.size * layer.q.shape[0])
 
 
-@pytest.mark.parametrize("peer", A8_PEERS)
-@pytest.mark.parametrize("tokens", TOKENS[:3])
-@pytest.mark.parametrize("scheme", ["g128", "g32"])
+def races(schemes, tokens, peers, own):
+    """Schemes, numbers of tokens, and peers: all, and who has just the weights of the scheme."""
+    return [
+        (scheme, count, peer)
+        for scheme in schemes
+        for count in tokens
+        for peer in [*peers, *([own[scheme]] if scheme in own else [])]
+    ]
+
+
+@pytest.mark.parametrize(("scheme", "tokens", "peer"), races(SCHEMES, TOKENS, A8_PEERS, A8_OWN))
 def bench_w4a8_peers(race, layer_of, scheme, tokens, peer):
-    beside(race, layer_of(scheme, "dynamic"), tokens, peer, A8_PEERS[peer])
+    beside(race, layer_of(scheme, "dynamic"), tokens, peer)
 
 
-@pytest.mark.parametrize("peer", A16_PEERS)
-@pytest.mark.parametrize("tokens", TOKENS[:3])
-@pytest.mark.parametrize("scheme", ["g128", "g32"])
+@pytest.mark.parametrize(
+    ("scheme", "tokens", "peer"), races(A16_SCHEMES, TOKENS[:3], A16_PEERS, A16_OWN)
+)
 def bench_w4a16_peers(race, layer_of, scheme, tokens, peer):
-    beside(race, layer_of(scheme, None), tokens, peer, A16_PEERS[peer])
+    beside(race, layer_of(scheme, None), tokens, peer)
 
 
 @pytest.mark.parametrize("tokens", [1, 128])

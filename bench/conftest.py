@@ -28,6 +28,15 @@ def pytest_addoption(parser):
     group.addoption("--shape", default="4096x14336", help="ROWSxCOLS of the weight")
     group.addoption("--rounds", type=int, default=0, help="rounds of each bench (0: by the clock)")
     group.addoption("--alone", action="store_true", help="time bitmill without ceilings and rivals")
+    group.addoption("--named", action="append", help="benches alone whose names start so")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves the benches that --named asks for, which is given once for each start of a name."""
+    starts = tuple(config.getoption("named") or ())
+    left_out = [item for item in items if starts and not item.name.startswith(starts)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -2,6 +2,7 @@
 """Run the benches of the README's table and print it, in Markdown, with the machine under it.
 
     python bench/table.py                    # all of it: about ten minutes
+    python bench/table.py --products         # of integer products, and what goes with them
     python bench/table.py --aims             # and what falls short of the aims
     python bench/table.py --from *.json      # from files of `pytest bench --benchmark-json=...`
 
@@ -26,7 +27,7 @@ import environment  # noqa: F401  (first: NumPy reads it)
 
 # isort: split
 import machine
-from aims import ROWS, Row
+from aims import PRODUCTS, ROWS, Row
 from bitmill import _core
 
 BENCH = Path(__file__).parent
@@ -38,34 +39,31 @@ def main() -> None:
     parser.add_argument("--from", dest="files", nargs="+", type=Path, help="files to read instead")
     parser.add_argument("--shape", default="4096x14336", help="ROWSxCOLS of the weight")
     parser.add_argument("--aims", action="store_true", help="say what falls short")
+    parser.add_argument("--products", action="store_true", help="rows of integer products")
     options = parser.parse_args()
+    rows = PRODUCTS if options.products else ROWS
     if options.files:
         benches = read(options.files)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            benches = read(run(Path(folder), options.shape))
-    print(table(benches, options.shape))
+            benches = read(run(Path(folder), options.shape, rows))
+    print(table(benches, options.shape, rows))
     print(f"\n<sub>{machine.describe()}.</sub>")
     if options.aims:
-        print("\n".join(["", *misses(benches)]))
+        print("\n".join(["", *misses(benches, rows)]))
 
 
-def run(folder: Path, shape: str) -> list[Path]:
+def run(folder: Path, shape: str, rows: list[Row]) -> list[Path]:
     """Run the benches; the files with their results."""
-    # A prefix that is a whole name is one of bench_affine.py; the others are of bench_peers.py.
-    alone = [row.alone.replace("ISA", _core.isa()) for row in ROWS if row.alone.endswith("]")]
-    runs = [
-        ("1", ["bench_peers.py"]),
-        ("0", ["bench_peers.py", "-k", TORCH]),
-        ("1", [f"bench_affine.py::{name}" for name in alone]),
-    ]
-    files = [folder / f"{number}.json" for number in range(len(runs))]
-    for file, (huge_pages, which) in zip(files, runs, strict=True):
-        targets = [str(BENCH / part) if part.startswith("bench_") else part for part in which]
-        command = [sys.executable, "-m", "pytest", *targets, f"--shape={shape}"]
+    targets = sorted({str(BENCH / file) for row in rows for file in row.files})
+    names = [f"--named={name}" for row in rows for name in row.names(_core.isa())]
+    files = []
+    for huge_pages, which in [("1", []), ("0", ["-k", TORCH])]:
+        files.append(folder / f"{huge_pages}.json")
+        command = [sys.executable, "-m", "pytest", *targets, f"--shape={shape}", *names, *which]
         print("running:", *command[2:], file=sys.stderr)
         subprocess.run(
-            [*command, "-q", "--benchmark-columns=median", f"--benchmark-json={file}"],
+            [*command, "-q", "--benchmark-columns=median", f"--benchmark-json={files[-1]}"],
             env=os.environ | {"THP_MEM_ALLOC_ENABLE": huge_pages},
             stdout=sys.stderr,
             check=True,
@@ -89,8 +87,11 @@ def facts_of(row: Row, benches: list[dict[str, Any]]) -> dict[str, Any]:
     alone = starting(row.alone, benches)
     if not alone:
         return {}
-    keys = ("Gweights/s", "GB/s", "% of the ceiling")
-    facts = {key: median(bench[key] for bench in alone) for key in keys}
+    facts: dict[str, Any] = {
+        key: median(bench[key] for bench in alone) for key in ("Gweights/s", "GB/s")
+    }
+    shares = [share for share in map(share_of, alone) if share is not None]
+    facts["share"] = median(shares) if shares else None
     ratios: dict[str, float] = {}
     for bench in starting(row.beside, benches) if row.beside else []:
         for key, ratio in bench.items():
@@ -99,24 +100,32 @@ def facts_of(row: Row, benches: list[dict[str, Any]]) -> dict[str, Any]:
     return facts | {"ratios": ratios}
 
 
+def share_of(bench: dict[str, Any]) -> float | None:
+    """Per cent of what memory gives, or of what registers do without any."""
+    if "x dot peak" in bench:
+        return 100 * bench["x dot peak"]
+    return bench.get("% of the ceiling")
+
+
 def starting(prefix: str, benches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The benches whose names start so."""
     prefix = prefix.replace("ISA", _core.isa())
     return [bench for bench in benches if bench["name"].startswith(prefix)]
 
 
-def table(benches: list[dict[str, Any]], shape: str) -> str:
+def table(benches: list[dict[str, Any]], shape: str, rows: list[Row]) -> str:
     """The table in Markdown."""
     lines = [
         f"| one thread, {shape.replace('x', ' × ')} | Gweights/s | GB/s | of the ceiling "
         "| × NumPy | × others |",
         "|---|---|---|---|---|---|",
     ]
-    for row in ROWS:
+    for row in rows:
         facts = facts_of(row, benches)
         if not facts:
             continue
         ratios = facts["ratios"]
+        share = "–" if facts["share"] is None else f"{facts['share']:.0f} %"
         numpy = f"{ratios['numpy']:.1f}" if "numpy" in ratios else "–"
         others = sorted((ratio, peer) for peer, ratio in ratios.items() if peer != "numpy")
         named = ", ".join(
@@ -124,17 +133,17 @@ def table(benches: list[dict[str, Any]], shape: str) -> str:
         )
         lines.append(
             f"| {row.label} | {facts['Gweights/s']:.2f} | {facts['GB/s']:.1f} "
-            f"| {facts['% of the ceiling']:.0f} % | {numpy} | {named or '–'} |"
+            f"| {share} | {numpy} | {named or '–'} |"
         )
     return "\n".join(lines)
 
 
-def misses(benches: list[dict[str, Any]]) -> list[str]:
+def misses(benches: list[dict[str, Any]], rows: list[Row]) -> list[str]:
     """A line for each row that falls short of its aims."""
     lines = []
-    for row in ROWS:
+    for row in rows:
         facts = facts_of(row, benches)
-        short = facts and row.misses(_core.isa(), facts["% of the ceiling"], facts["ratios"])
+        short = facts and row.misses(_core.isa(), facts["share"], facts["ratios"])
         if short:
             lines.append(f"{row.label}: {'; '.join(short)}")
     return lines or ["All aims are reached."]

@@ -89,6 +89,9 @@ struct Multipliers {
   const int32_t *multiplier, *shift;
   int32_t zero_point;
   bool twice;
+  BITMILL_SHARED Multipliers from(int64_t col) const {
+    return {multiplier + col, shift + col, zero_point, twice};
+  }
 };
 
 // Scales whose reciprocals, and the products with them, neither overflow nor lose bits.
@@ -222,25 +225,44 @@ struct Distinct {
   int32_t longest; // way from the first place of a value that is looked at
 };
 
+// The part of a product of matrices that one call makes: at most kMostRows rows from a multiple of kMostTileRows
+// on, and at most kSpan columns from a multiple of it on.
+struct Patch {
+  int64_t row, rows, col, cols;
+};
 // A product of matrices, x w^T: rows of x, rows of w, and how long all are.
 struct Product {
   int64_t rows, cols, depth;
+  BITMILL_SHARED int64_t at(const Patch& p) const { return p.row * cols + p.col; }
   BITMILL_SHARED int64_t fours() const { return (depth + 3) / 4; }
   BITMILL_SHARED int64_t eights() const { return (depth + 7) / 8; }
   BITMILL_SHARED int64_t groups(int64_t group) const { return (depth + group - 1) / group; }
 };
 
-// The part of it that one call makes: at most kMostRows rows from a multiple of kMostTileRows on, and at most
-// kSpan columns from a multiple of it on.
-struct Patch {
-  int64_t row, rows, col, cols;
-};
 constexpr int64_t kMostTileRows = 8, kMostRows = 128;
 constexpr int64_t kPanel = 16, kSpan = 3 * kPanel; // rows of w
 constexpr int64_t kBlockFours = 256;               // that tiles go over before the next are read
 constexpr int64_t kMostBytesOfFour = 8;            // of x, made ready
-// What a call needs: room for its sums; then, if it packs w itself, for a block of panels.
-constexpr int64_t kSumsBytes = kMostRows * kSpan * 4, kPanelsBytes = kBlockFours * 4 * kSpan;
+// What a call needs: room for its sums; then, if it packs w itself, for a block of panels, or, if it makes codes,
+// for them.
+constexpr int64_t kSumsBytes = kMostRows * kSpan * 4, kPanelsBytes = kBlockFours * 4 * kSpan,
+                  kCodesBytes = kMostRows * kSpan;
+
+// What integer sums are made of beside products: the sum of each row of x, made ready; of each row of w its
+// zero-point, 128 if null, and what is added, 0 if null.
+struct SumTerms {
+  const int32_t* x_sum;
+  const uint8_t* w_zero_point;
+  const int32_t* bias;
+};
+struct ColumnsTable;
+
+// What makes codes of sums: their limits, the factors of all columns, and the kernels of the same ISA.
+struct Requantizer {
+  Quantizer q;
+  Multipliers m;
+  const ColumnsTable* columns;
+};
 
 // What makes values of the sums of products: an entry per row of x, made ready, and per row of w; bias may be
 // null.

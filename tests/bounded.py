@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Checkpoints of generated weights, of any size, and what memory a process takes to quantize them.
 
-As a program, this file is that process: it converts one checkpoint, and tells what it took.
+As a program, this file is that process: it converts or measures one checkpoint, and tells what it
+took.
 """
 
 from __future__ import annotations
@@ -116,13 +117,24 @@ def convert(src: Path, dst: Path, plan: Plan, **options: Any) -> Taken:
     """`quantize_checkpoint` in a process that does nothing else."""
     path = dst.with_name(dst.name + ".plan.json")
     plan.save(path)
-    given = json.dumps({"src": str(src), "dst": str(dst), "plan": str(path), "options": options})
-    done = subprocess.run(
-        [sys.executable, __file__, given], capture_output=True, text=True, check=False
-    )
+    taken = _run({"src": str(src), "dst": str(dst), "plan": str(path), "options": options})
     path.unlink()
+    return taken
+
+
+def measure(src: Path, dst: Path, candidates: Sequence[str], **options: Any) -> Taken:
+    """`sensitivity` in a process that does nothing else; `dst` is the file of what it finds."""
+    asked = {"src": str(src), "dst": str(dst), "candidates": list(candidates), "options": options}
+    return _run(asked)
+
+
+def _run(given: dict[str, Any]) -> Taken:
+    text = json.dumps(given)
+    done = subprocess.run(
+        [sys.executable, __file__, text], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise RuntimeError(f"{given}: {done.stderr}")
+        raise RuntimeError(f"{text}: {done.stderr}")
     return Taken(**json.loads(done.stdout))
 
 
@@ -146,9 +158,12 @@ def peak_of_this_process() -> int:
 
 
 def _main(given: dict[str, Any]) -> None:
-    plan = read_plan(given["plan"])
+    plan = read_plan(given["plan"]) if "plan" in given else None
     start = time.perf_counter()
-    bm.quantize_checkpoint(given["src"], given["dst"], plan, **given["options"])
+    if plan is None:
+        bm.sensitivity(given["src"], given["candidates"], **given["options"]).save(given["dst"])
+    else:
+        bm.quantize_checkpoint(given["src"], given["dst"], plan, **given["options"])
     seconds = time.perf_counter() - start
     print(json.dumps({"before": _before, "peak": peak_of_this_process(), "seconds": seconds}))
 

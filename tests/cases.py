@@ -18,6 +18,7 @@ from bitmill import reference as ref
 from bitmill._dtypes import FLOATS, STORAGES, Array, dtype
 from bitmill._minifloats import MINIFLOATS
 from bitmill.grid import code_range
+from bitmill.integer import quantize_multiplier
 from bitmill.layouts import Integers, Nibbles, Tiles
 
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -472,6 +473,29 @@ def matmul_w8a8(rng: np.random.Generator) -> Iterator[Case]:
         yield f"{i} {rows}x{columns}x{length}", (x, _scales(rng, rows), x_zero, *weights), options
 
 
+def matmul_sums(rng: np.random.Generator) -> Iterator[Case]:
+    for i, rows, columns, length in _products(rng):
+        x = _bytes(rng, i, (rows, length), np.dtype([np.int8, np.uint8][i % 2]))
+        w = Tiles(16, inner=Integers("uint8")).pack(
+            _bytes(rng, i // 2, (columns, length), np.uint8)
+        )
+        w_zero = _bytes(rng, i, (columns, 1), np.uint8)
+        if i % 4 == 1:
+            w_zero[...] = 128
+        bias = rng.integers(-(2**31), 2**31, columns, np.int64).astype(np.int32)
+        yield f"{i} {rows}x{columns}x{length}", (x, w, w_zero, None if i % 5 == 0 else bias), {}
+
+
+def matmul_requantized(rng: np.random.Generator) -> Iterator[Case]:
+    for i, (name, given, _) in enumerate(matmul_sums(rng)):
+        acc = ref.matmul_sums(*given)
+        factors, options = _factors(rng, i, acc.shape[1])
+        if i % 3 == 0:  # so that most results are codes
+            most = np.abs(acc.astype(np.float64)).max(axis=0, initial=64)
+            factors = *quantize_multiplier(100 / most), factors[2]
+        yield name, (*given, *factors), options
+
+
 def requantize(rng: np.random.Generator) -> Iterator[Case]:
     extremes = np.int32(
         [0, 1, -1, 2, -2, 3, -3, -(2**31), -(2**31) + 1, 2**31 - 1, 2**30, -(2**30)]
@@ -484,18 +508,23 @@ def requantize(rng: np.random.Generator) -> Iterator[Case]:
         acc = magnitudes.astype(np.int32)
         some = rng.random(acc.shape) < 0.1
         acc[some] = rng.choice(extremes, some.sum())
-        multiplier = rng.integers(1 << 30, 1 << 31, columns, np.int64).astype(np.int32)
-        some = rng.random(columns) < 0.2
-        multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
-        shift = rng.integers(*[(-31, 31), (-12, 2), (0, 31)][i % 3], columns).astype(np.int32)
-        of, low, high = [("int8", -128, 127), ("uint8", 0, 255)][i % 2]
-        zero_point = int(rng.integers(low, high + 1))
-        qmin, qmax = sorted(int(v) for v in rng.integers(low, high + 1, 2))
-        if rng.random() < 0.7:
-            qmin, qmax = low, high
-        options = {"qmin": qmin, "qmax": qmax, "rounding": ["single", "double"][i // 2 % 2]}
-        options["dtype_name"] = of
-        yield f"{rows}x{columns} {i}", (acc, multiplier, shift, zero_point), options
+        factors, options = _factors(rng, i, columns)
+        yield f"{rows}x{columns} {i}", (acc, *factors), options
+
+
+def _factors(rng: np.random.Generator, i: int, columns: int) -> tuple[tuple[Any, ...], Any]:
+    """Multipliers, shifts and a zero-point, and the options of `requantize`."""
+    multiplier = rng.integers(1 << 30, 1 << 31, columns, np.int64).astype(np.int32)
+    some = rng.random(columns) < 0.2
+    multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
+    shift = rng.integers(*[(-31, 31), (-12, 2), (0, 31), (-31, 1)][i % 4], columns).astype(np.int32)
+    of, low, high = [("int8", -128, 127), ("uint8", 0, 255)][i % 2]
+    zero_point = int(rng.integers(low, high + 1))
+    qmin, qmax = sorted(int(v) for v in rng.integers(low, high + 1, 2))
+    if rng.random() < 0.7:
+        qmin, qmax = low, high
+    options = {"qmin": qmin, "qmax": qmax, "rounding": ["single", "double"][i // 2 % 2]}
+    return (multiplier, shift, zero_point), options | {"dtype_name": of}
 
 
 def _nibbles(

@@ -9,6 +9,7 @@ import pytest
 import bitmill as bm
 from bitmill.integer import QLinear
 from bitmill.reference.requantize import rescale
+from conftest import same_bits
 
 SIGNED, UNSIGNED = bm.Affine(8, axis=None), bm.Affine(8, axis=None, symmetric=False)
 
@@ -154,6 +155,54 @@ def test_channels_next_to_nothing_keep_their_bias(rng):
     assert np.abs(np.asarray(layer(given.quantize(x)))[:, 1] - 2).max() <= 0.51 * to.scale[0]
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bias_that_is_not_finite_is_named(bad):
+    one = bm.QParams(SIGNED, np.float32([1]))
+    for call in (
+        lambda bias: QLinear.from_floats(np.ones((3, 4)), bias, x=one, y=one),
+        lambda bias: bm.integer.bias_scale(bias, 1.0, np.ones(3)),
+        lambda bias: QLinear(bm.quantize(np.ones((3, 4)), bm.Affine(8)), bias, x=one, y=one),
+    ):
+        with pytest.raises(ValueError, match=rf"bias has 1 value .* of channel 1, is {bad}"):
+            call([0, bad, 1])
+
+
+def test_a_bias_that_no_scale_does_for_is_named():
+    small = bm.QParams(SIGNED, np.float32([1e-30]))
+    with pytest.raises(ValueError, match=r"bias has the value 1e\+30 in channel 1; .* of 1e-30"):
+        QLinear.from_floats(np.ones((2, 4)), [0, 1e30], x=small, y=small)
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+@pytest.mark.parametrize("x_scheme", [SIGNED, UNSIGNED])
+@pytest.mark.parametrize("rows", [1, 7, 150])
+def test_a_layer_has_the_bits_of_its_steps(isa, rng, rows, x_scheme, rounding):
+    x, w, bias = normal(rng, (rows, 70)) + 1, normal(rng, (99, 70)), normal(rng, 99, 5)
+    given, to = bm.calibrate([x], x_scheme), bm.calibrate([x @ w.T + bias], SIGNED)
+    layer = QLinear.from_floats(w, bias, x=given, y=to, rounding=rounding)
+    held = layer.weights.arrays
+    inputs = given.quantize(x)
+    tiles = held["codes"].swapaxes(1, 2).reshape(-1, held["codes"].shape[1] * 4)
+    codes = tiles[:99, :70].astype(np.int32) - 128
+    sums = (inputs.codes.astype(np.int32) - layer.x.zero_point) @ codes.T + layer.bias
+    wanted = bm.integer.requantize(sums, *layer.factor, rounding=rounding)
+    for threads in (1, 2):
+        same_bits(layer(inputs, num_threads=threads).codes, wanted)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+@pytest.mark.parametrize("scheme", [SIGNED, UNSIGNED])
+def test_layers_of_nothing(isa, shape, scheme):
+    zero = np.uint8([7]) if scheme is UNSIGNED else None
+    one = bm.QParams(scheme, np.float32([1]), zero)
+    w = bm.quantize(np.ones(shape, np.float32), bm.Affine(8))
+    layer = QLinear(w, np.full(shape[0], 5), x=one, y=one)
+    for tokens in (0, 2):
+        got = layer(one.quantize(np.ones((tokens, shape[1]), np.float32)))
+        assert got.shape == (tokens, shape[0])
+        assert (np.asarray(got) == 5).all()
+
+
 X = np.ones((2, 5), np.float32)
 PARAMS = bm.QParams(SIGNED, np.float32([1]))
 W = bm.quantize(X, bm.Affine(8))
@@ -182,6 +231,11 @@ Q = PARAMS.quantize(X)
             lambda: QLinear(W, x=PARAMS, y=PARAMS, activation="tanh"),
             ValueError,
             "activation='tanh' is not one of: none, relu, relu6",
+        ),
+        (
+            lambda: QLinear(W, x=PARAMS, y=PARAMS, rounding="up"),
+            ValueError,
+            "rounding='up' is not one of: single, double",
         ),
         (lambda: LAYER(X), TypeError, "x is a ndarray; wanted a QTensor"),
         (lambda: LAYER(W), ValueError, "x has the scheme Affine"),

@@ -34,7 +34,7 @@ LAYERS = [
     {"allocation", "targets"},
     {"formats"},
     {"checkpoint"},
-    {"export", "plot", "reports"},
+    {"export", "plot", "post_training", "reports"},
     {"cli"},
     {"__main__"},
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bitmill as bm
+from bitmill import reference
 from conftest import same_bits
 
 SCHEMES = {
@@ -72,35 +73,127 @@ def test_a_layer_says_which_kernel_it_takes_and_why(rng):
     q, nf4 = make(rng, "g32"), make(rng, "nf4")
     assert "for each token" in bm.integer.Linear(q).explain()
     assert "QParams" in bm.integer.Linear(q, activations=params).explain()
+    assert "to uint8, a scale and a zero-point for each token" in (
+        bm.integer.Linear(q, activations="dynamic_asymmetric").explain()
+    )
     assert bm.integer.Linear(q, activations=None).explain() == (
         "matmul_w4a16: activations stay as they are"
     )
-    assert "no whole numbers" in bm.integer.Linear(nf4).explain()
+    for dynamic in ("dynamic", "dynamic_asymmetric"):
+        assert "no whole numbers" in bm.integer.Linear(nf4, activations=dynamic).explain()
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("name", ["g32", "g64 asymmetric", "iq4_nl", "int8"])
-def test_parameters_of_activations_may_be_known_before(isa, rng, name, symmetric):
-    q, x = make(rng, name), normal(rng, (9, 300))
-    params = bm.calibrate([x], bm.Affine(8, symmetric=symmetric, axis=None))
-    got = bm.integer.Linear(q, activations=params)(x)
-    wanted = np.asarray(params.quantize(x), np.float64) @ np.asarray(q, np.float64).T
-    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+def test_parameters_with_a_table_of_floats_are_refused(rng):
+    params = bm.calibrate([normal(rng, 100)], bm.Affine(8, axis=None))
+    for name in FLOATING:
+        with pytest.raises(ValueError, match=r"table are none: with activations=None x stays"):
+            bm.integer.Linear(make(rng, name), activations=params)
+
+
+STATIC = {
+    "static": bm.Affine(8, axis=None),
+    "static asymmetric": bm.Affine(8, axis=None, symmetric=False),
+    "static narrow": bm.Affine(8, axis=None, narrow_range=True),
+    "static negative": bm.Affine(8, axis=None, scale_rule="signed_max", scales="bfloat16"),
+}
+MODES = ["dynamic", "dynamic_asymmetric", *STATIC, None]
+
+
+def modes_of(name):
+    """Those that go with the weights of this name."""
+    if name in BITS8:
+        return MODES[:-1]
+    return [mode for mode in MODES if name not in FLOATING or mode not in STATIC]
+
+
+def activations_of(mode, x):
+    """What `Linear` takes; parameters are such that some values are beyond the codes."""
+    return bm.calibrate([x * np.float32(0.7)], STATIC[mode]) if mode in STATIC else mode
+
+
+def by_twins(layer, x, dtype="float32"):
+    """The outputs of a layer, step by step in NumPy, with `QParams.quantize` where it has some."""
+    held, given = layer.weights.arrays, layer.activations
+    options = {"rows": layer.weights.shape[0], "group_size": layer.weights.group_size}
+    weights = held["codes"], held.get("whole_scale", held["scale"]), held.get("zero_point")
+    if layer.kernel == "matmul_w4a16":
+        return reference.matmul_w4a16(
+            x, held["codes"], held["scale"], weights[2], held.get("values"), layer.bias, **options,
+            dtype_name=dtype,
+        )  # fmt: skip
+    if isinstance(given, bm.QParams):
+        q = given.quantize(x)
+        params = (None if v is None else np.repeat(v.ravel(), len(x))[:, np.newaxis]
+                  for v in (q.scale.astype(np.float32), q.zero_point))  # fmt: skip
+        tokens = q.codes, *params
+    else:
+        tokens = reference.token_quantize(x, symmetric=given == "dynamic")[:3]
+    if layer.kernel == "matmul_w8a8":
+        return reference.matmul_w8a8(*tokens, *weights, held["sum"], layer.bias, dtype_name=dtype)
+    return reference.matmul_w4a8(
+        *tokens, *weights, held.get("whole"), layer.bias, **options, dtype_name=dtype
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [(name, mode) for name in SCHEMES for mode in modes_of(name)]
+)
+def test_a_layer_has_the_bits_of_the_twins(isa, rng, name, mode):
+    x = normal(rng, (7, 300)) + np.float32(0.5)
+    layer = bm.integer.Linear(make(rng, name), normal(rng, 37), activations=activations_of(mode, x))
+    for dtype in ("float32", "bfloat16"):
+        same_bits(layer(x, dtype=dtype), by_twins(layer, x, dtype))
+
+
+@pytest.mark.parametrize("name", ["g32", "int8"])
+def test_positive_activations_are_finer_with_zero_points(isa, rng, name):
+    q, x = make(rng, name), np.abs(normal(rng, (20, 300)))
+    exact = x.astype(np.float64) @ np.asarray(q, np.float64).T
+    error = {
+        mode: np.linalg.norm(bm.integer.Linear(q, activations=mode)(x) - exact)
+        for mode in ("dynamic", "dynamic_asymmetric")
+    }
+    assert error["dynamic_asymmetric"] < 0.7 * error["dynamic"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("mode", MODES[:-1])
+@pytest.mark.parametrize("name", ["g32", "int8"])
+def test_values_that_no_code_stands_for_are_refused(isa, rng, name, mode, bad):
+    x = normal(rng, (3, 300))
+    layer = bm.integer.Linear(make(rng, name), activations=activations_of(mode, x))
+    x[1, 299] = bad
+    with pytest.raises(ValueError, match=r"the first, x.flat\[599\], is"):
+        layer(x)
+    wide = np.zeros((3, 300))
+    wide[2, 0] = 1e300
+    with pytest.raises(ValueError, match=r"x.flat\[600\], is 1e\+300 \(a float64 beyond"):
+        layer(wide)
+
+
+def test_a_range_that_overflows_is_refused(isa, rng):
+    x = np.zeros((3, 300), np.float32)
+    x[:2, :2] = -3e38, 3e38
+    with pytest.raises(ValueError, match="x has 2 tokens whose range overflows float32"):
+        bm.integer.Linear(make(rng, "int8"), activations="dynamic_asymmetric")(x)
+    assert np.isfinite(bm.integer.Linear(make(rng, "int8"))(x * np.float32(1e-3))).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("activations", ["dynamic", None])
+@pytest.mark.parametrize("activations", MODES)
 def test_outputs_may_be_given_and_are_rounded_once(isa, rng, activations, dtype):
-    layer, x = bm.integer.Linear(make(rng, "g32"), activations=activations), normal(rng, (4, 300))
+    x = normal(rng, (4, 300))
+    layer = bm.integer.Linear(make(rng, "g32"), activations=activations_of(activations, x))
     wanted = layer(x).astype(getattr(ml_dtypes, dtype, dtype))
     out = np.empty_like(wanted)
     assert layer(x, dtype=dtype, out=out) is out
     same_bits(out, wanted)
 
 
-@pytest.mark.parametrize("activations", ["dynamic", None])
+@pytest.mark.parametrize("activations", MODES)
 def test_inputs_are_those_that_quantize_takes(isa, rng, activations):
-    layer, x = bm.integer.Linear(make(rng, "g32"), activations=activations), normal(rng, (4, 300))
+    x = normal(rng, (4, 300))
+    layer = bm.integer.Linear(make(rng, "g32"), activations=activations_of(activations, x))
     half = x.astype(np.float16)
     same_bits(layer(half), layer(half.astype(np.float32)))
     same_bits(layer(x[:, ::-1]), layer(x[:, ::-1].copy()))
@@ -109,14 +202,15 @@ def test_inputs_are_those_that_quantize_takes(isa, rng, activations):
 
 
 @pytest.mark.parametrize("shape", [(0, 32), (5, 0), (0, 0)])
-@pytest.mark.parametrize("scheme", ["g32", "row", "g64 asymmetric", "nf4"])
+@pytest.mark.parametrize("scheme", ["g32", "row", "g64 asymmetric", "nf4", "int8"])
 def test_empty_operands(isa, shape, scheme):
     q = bm.quantize(np.ones(shape, np.float32), SCHEMES[scheme])
-    for activations in ("dynamic", None):
-        layer = bm.integer.Linear(q, activations=activations)
+    for mode in modes_of(scheme):
+        layer = bm.integer.Linear(q, activations=activations_of(mode, np.ones(1, np.float32)))
         for rows in (0, 3):
             got = layer(np.ones((rows, shape[1]), np.float32))
-            same_bits(got, np.zeros((rows, shape[0]), np.float32))
+            assert got.shape == (rows, shape[0])
+            assert (got == 0).all()  # -0.0 by a negative scale
 
 
 def test_nibbles_hold_every_code_once(rng):
@@ -169,7 +263,7 @@ X = np.ones((2, 40), np.float32)
         ),
         (
             lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)), activations="static"),
-            "activations='static'; wanted 'dynamic', QParams or None",
+            "activations='static'; wanted 'dynamic', 'dynamic_asymmetric', QParams or None",
         ),
         (
             lambda: bm.integer.Linear(bm.quantize(X, bm.Affine(4)))(X[:, :8]),

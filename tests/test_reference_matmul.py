@@ -66,6 +66,51 @@ def test_a_zero_keeps_its_sign_without_a_bias(fn):
     assert not np.signbit(fn.matmul_w8a8(x, *given, np.zeros(2, np.float32))).any()
 
 
+def panels(codes, zero_point=128):
+    """What `matmul_sums` takes of uint8 codes with one zero-point."""
+    tiles, _, zeros, _ = weights(codes, zero_point=zero_point)
+    return tiles, zeros
+
+
+def test_sums_by_hand(fn):
+    # (w - 128) is [[1, 2], [-3, 0]], and (w - 125) [[4, 5], [0, 3]].
+    x, codes, bias = np.int8([[1, 2]]), np.uint8([[129, 130], [125, 128]]), np.int32([100, -100])
+    assert fn.matmul_sums(x, *panels(codes)).tolist() == [[5, -3]]
+    assert fn.matmul_sums(x, *panels(codes), bias).tolist() == [[105, -103]]
+    assert fn.matmul_sums(x, *panels(codes, 125), bias).tolist() == [[114, -94]]
+    unsigned = np.uint8([[129, 130]])
+    assert fn.matmul_sums(unsigned, *panels(codes), bias).tolist() == [[105, -103]]
+
+
+def test_sums_wrap_around(fn):
+    x, codes = np.int8([[1]]), np.uint8([[129], [127]])
+    bias = np.int32([2**31 - 1, -(2**31)])
+    assert fn.matmul_sums(x, *panels(codes), bias).tolist() == [[-(2**31), 2**31 - 1]]
+
+
+def test_sums_are_requantized_by_hand(fn):
+    # Sums 25 and -23: a quarter of the first is 6.25 (by way of 13, 6.5), half of the other -11.5.
+    x, codes, bias = np.int8([[1, 2]]), np.uint8([[129, 130], [125, 128]]), np.int32([20, -20])
+    factor = np.full(2, 1 << 30, np.int32), np.int32([-1, 0])
+    given, full = (x, *panels(codes), bias, *factor), {"qmin": -128, "qmax": 127}
+    assert fn.matmul_requantized(*given, **full).tolist() == [[6, -11]]
+    assert fn.matmul_requantized(*given, 3, **full, rounding="double").tolist() == [[10, -8]]
+    assert fn.matmul_requantized(*given, 3, qmin=3, qmax=8).tolist() == [[8, 3]]
+    got = fn.matmul_requantized(*given, 200, qmin=0, qmax=255, dtype_name="uint8")
+    assert got.dtype == np.uint8
+    assert got.tolist() == [[206, 189]]
+
+
+@pytest.mark.parametrize("length", [1, 4097, MOST_W8A8])
+def test_extreme_sums_are_exact(fn, length):
+    for value in (0, 255):
+        codes = np.full((2, length), value, np.uint8)
+        for x in (np.full((1, length), -128, np.int8), np.full((1, length), 255, np.uint8)):
+            signed = int(x[0, 0]) - (128 if x.dtype == np.uint8 else 0)
+            wanted = signed * (value - 128) * length
+            assert fn.matmul_sums(x, *panels(codes)).tolist() == [[wanted, wanted]]
+
+
 def extremes(length):
     """Rows of length K that have broken kernels which saturate: name, int8."""
     alternating = np.tile(np.int8([-128, 127]), length // 2 + 1)[:length]
@@ -143,6 +188,8 @@ def test_what_fills_up_panels_does_not_matter(fn, rng):
     scales = np.ones((9, 1), np.float32)
     wanted = fn.matmul_w8a8(x, scales, None, *given)
     same_bits(fn.matmul_w8a8(x, scales, None, spoiled, *given[1:]), wanted)
+    wanted = fn.matmul_sums(x, given[0], given[2])
+    same_bits(fn.matmul_sums(x, spoiled, given[2]), wanted)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
@@ -157,6 +204,14 @@ def test_threads_change_nothing(isa, rng, threads):
         given = np.ones((rows, 1), np.float32), None, *weights(w.view(np.uint8))
         wanted = kernels.matmul_w8a8(x, *given, num_threads=1)
         same_bits(kernels.matmul_w8a8(x, *given, num_threads=threads), wanted)
+        given = (*panels(w.view(np.uint8)), np.arange(columns, dtype=np.int32))
+        wanted = kernels.matmul_sums(x, *given, num_threads=1)
+        same_bits(kernels.matmul_sums(x, *given, num_threads=threads), wanted)
+        factor = np.full(columns, 1 << 30, np.int32), np.full(columns, -9, np.int32)
+        options = {"qmin": -128, "qmax": 127}
+        wanted = kernels.matmul_requantized(x, *given, *factor, **options, num_threads=1)
+        got = kernels.matmul_requantized(x, *given, *factor, **options, num_threads=threads)
+        same_bits(got, wanted)
     _core.share_from(before)
 
 
@@ -179,3 +234,41 @@ def test_every_isa_in_its_own_process_gives_the_same():
         assert name == isa
         found.add(out)
     assert len(found) == 1
+
+
+X, W = np.ones((2, 5), np.int8), np.zeros((1, 2, 16, 4), np.uint8)
+ZEROS = np.zeros((3, 1), np.uint8)
+FACTOR = np.full(3, 1 << 30, np.int32), np.zeros(3, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ((X.astype(np.int16), W, ZEROS), TypeError, "x has dtype int16; wanted int8, uint8"),
+        ((X, W[:, :1], ZEROS), ValueError, r"w has shape \(1, 1, 16, 4\); wanted \(1, 2, 16, 4\)"),
+        ((X, W, ZEROS[:, 0]), ValueError, r"w_zero_point has shape \(3,\); wanted"),
+        ((X, W, ZEROS.T.copy()), ValueError, r"w_zero_point has shape \(1, 3\); wanted \(1, 1\)"),
+        ((X, W, ZEROS, np.zeros(2, np.int32)), ValueError, r"bias has shape \(2,\); wanted \(3,\)"),
+        ((X, W, ZEROS, np.zeros(3)), TypeError, "bias has dtype float64; wanted int32"),
+    ],
+)
+def test_operands_of_sums_that_do_not_fit_are_refused(fn, given, error, message):
+    with pytest.raises(error, match=message):
+        fn.matmul_sums(*given)
+    with pytest.raises(error, match=message):
+        fn.matmul_requantized(*given[:3], given[3] if given[3:] else None, *FACTOR, qmin=0, qmax=1)
+
+
+@pytest.mark.parametrize(
+    ("factor", "options", "message"),
+    [
+        ((FACTOR[0][:2], FACTOR[1]), {}, r"multiplier has shape \(2,\); wanted \(3,\)"),
+        ((FACTOR[0], FACTOR[1] + 31), {}, r"shift has values outside -31\.\.30"),
+        ((*FACTOR, 128), {}, "zero_point=128 must be between -128 and 127"),
+        (FACTOR, {"rounding": "up"}, "rounding='up' is not one of"),
+        (FACTOR, {"out": np.zeros((2, 3), np.uint8)}, "out has dtype uint8; wanted int8"),
+    ],
+)
+def test_factors_of_sums_that_do_not_fit_are_refused(fn, factor, options, message):
+    with pytest.raises(ValueError, match=message):
+        fn.matmul_requantized(X, W, ZEROS, None, *factor, qmin=-128, qmax=127, **options)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,17 @@ def test_what_is_not_finite_is_counted(fn):
     assert fn.token_quantize(x, symmetric=True).overflowed == 0
     made = fn.token_quantize(x, symmetric=False)
     assert (made.nonfinite, made.overflowed) == (2, 1)  # the span of the last is infinite
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("length", [16, 61, 300, 5000])
+def test_every_nonfinite_value_is_found(fn, symmetric, length):
+    # A NaN is one end of a range, by its sign; the other end hid it.
+    bad = np.array([0x7FC00000, 0xFFC00000, 0x7F800000, 0xFF800000], np.uint32).view(np.float32)
+    for sign, place in itertools.product((1, -1), (0, length // 2, length - 1)):
+        x = np.full((4, length), sign, np.float32)
+        x[:, place] = bad
+        assert fn.token_quantize(x, symmetric=symmetric)[4:] == (4, 0, 0)
 
 
 def test_what_does_not_fit_is_refused(fn):

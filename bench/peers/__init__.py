@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 
 BENCH, BENCH_TORCH = "pip install 'bitmill[bench]'", "pip install 'bitmill[bench-torch]'"
+LLAMA = "pip install llama-cpp-python (which compiles it)"
 REMEDY = {
     "fbgemm": BENCH_TORCH,
-    "ggml": "pip install llama-cpp-python",
+    "ggml": LLAMA,
+    "ggml_products": LLAMA,
     "gguf": BENCH,
     "hqq": BENCH_TORCH,
     "mlx": BENCH,

@@ -16,17 +16,18 @@ BLOCK, NBYTES = 32, {"Q4_0": 18, "Q4_1": 20}
 TYPE = {"Q4_0": 2, "Q4_1": 3}
 
 
-def _library() -> ctypes.CDLL:
+def library(part: str) -> ctypes.CDLL:
+    """libggml-base or libggml-cpu; nothing is imported, as llama_cpp wants all its libraries."""
     spec = find_spec("llama_cpp")
     if spec is None or spec.origin is None:
         raise ImportError("llama_cpp is not installed")
-    found = sorted(Path(spec.origin).parent.glob("lib/*ggml-base*"))
+    found = sorted(Path(spec.origin).parent.glob(f"lib/*ggml-{part}*"))
     if not found:
-        raise ImportError("llama_cpp has no lib/libggml-base")
+        raise ImportError(f"llama_cpp has no lib/libggml-{part}")
     return ctypes.CDLL(str(found[0]))
 
 
-lib = _library()
+lib = library("base")
 lib.ggml_quantize_chunk.restype = ctypes.c_size_t
 _initialised = [lib.ggml_quantize_init(kind) for kind in TYPE.values()]
 

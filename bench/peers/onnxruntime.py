@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi._pybind_state import quantize_matmul_bnb4
 
 from agree import same_bits, sqnr_db
-from bitmill.layouts import Blobs
+from bitmill.layouts import Blobs, Nibbles
 from peers import Rival, in_turn
 
 MICROSOFT = "com.microsoft"
@@ -126,10 +126,27 @@ def _nbits4(x, weights, ours, level):
 
     def prepared(q):
         (rows, length), size = q.shape, q.scheme.group_size
-        blobs = Blobs(4, size).pack(q.codes)
+        signed = q.zero_point is None
+        blobs = Blobs(4, size, signed=signed).pack(q.codes)
         constants = {"w": blobs, "scale": q.scale.astype(np.float32).reshape(-1)}
+        if not signed:
+            constants["zero_point"] = Nibbles(signed=False).pack(q.zero_point).reshape(-1)
         sizes = {"K": length, "N": rows, "bits": 4, "block_size": size, "accuracy_level": level}
         return operator("MatMulNBits", {"x": x}, {"y": out}, constants, MICROSOFT, **sizes)
+
+    return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))
+
+
+def bnb4(x, weights, ours):
+    """MatMulBnb4 of NF4: activations stay floats."""
+    out = np.empty_like(ours)
+
+    def prepared(q):
+        (rows, length), size = q.shape, q.scheme.group_size
+        codes = Nibbles(first="high", signed=False).pack(q.codes.view(np.uint8))
+        constants = {"w": codes.reshape(-1), "absmax": q.scale.astype(np.float32).reshape(-1)}
+        sizes = {"K": length, "N": rows, "block_size": size, "quant_type": 1}
+        return operator("MatMulBnb4", {"x": x}, {"y": out}, constants, MICROSOFT, **sizes)
 
     return Rival(in_turn([prepared(q) for q in weights]), lambda _: _close(out, ours))
 

@@ -27,8 +27,12 @@ def int4pack(x, weights, ours):
 
 
 def _packed(q):
-    codes = tensor(q.codes.astype(np.int32) + 8)
-    scale = tensor(np.ascontiguousarray(q.scale.astype(np.float32).T))
-    params = torch.stack([scale, torch.zeros_like(scale)], dim=-1).bfloat16().contiguous()
-    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+    """Values are (code - 8) * scale + zero."""
+    scale = q.scale.astype(np.float32)
+    if q.zero_point is None:
+        codes, zero = q.codes.astype(np.int32) + 8, np.zeros_like(scale)
+    else:
+        codes, zero = q.codes.astype(np.int32), (8 - q.zero_point.astype(np.float32)) * scale
+    params = tensor(np.stack([scale.T, zero.T], axis=-1)).bfloat16().contiguous()
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(tensor(codes), 1)
     return packed, params, q.scheme.group_size

@@ -2,6 +2,7 @@
 // Bindings of the column kernels; parameters come widened, one per column.
 #include "buffers.hpp"
 #include "quantizer.hpp"
+#include "requantizer.hpp"
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -110,18 +111,12 @@ void column_decode(const py::tuple& quantizer, const py::array& codes, int64_t r
 void requantize(const py::array& x, int64_t rows, int64_t cols, const py::array& multiplier,
                 const py::array& shift, int32_t zero_point, int32_t qmin, int32_t qmax, bool twice,
                 py::array& codes, int threads) {
-  require(qmin >= -128 && qmin <= qmax && qmax <= 255 && qmax - qmin <= 255,
-          "bitmill._core: codes are of one byte");
-  const Quantizer q{qmin, qmax, kAbsmax, kF32, 0, kernels().pack};
+  const Requantizer r = requantizer_of(multiplier, shift, cols, zero_point, qmin, qmax, twice);
   const int32_t* from = (const int32_t*)input(x, rows * cols, 4);
-  const Multipliers all{(const int32_t*)input(multiplier, cols, 4),
-                        (const int32_t*)input(shift, cols, 4), zero_point, twice};
   char* to = output(codes, rows * cols, 1);
-  const auto kernel = kernels().columns->requantize[0];
   each_piece(rows, cols, kSpan, x.nbytes(), codes.nbytes(), threads,
              [&](Columns piece, int64_t col, int64_t at) {
-               const Multipliers m{all.multiplier + col, all.shift + col, zero_point, twice};
-               kernel(&q, from + at, piece, m, to + at);
+               r.columns->requantize[0](&r.q, from + at, piece, r.m.from(col), to + at);
              });
 }
 

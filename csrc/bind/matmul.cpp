@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Bindings of the integer matrix products.
 #include "patches.hpp"
+#include "requantizer.hpp"
 
 namespace bitmill::bind {
 namespace {
@@ -56,6 +57,52 @@ void matmul_int8(const py::array& x, const py::array& w, int64_t rows, int64_t c
   });
 }
 
+const char* panels(const py::array& w, int64_t cols, int64_t depth) {
+  return input(w, steps(cols, kPanel) * kPanel * steps(depth, 4) * 4, 1);
+}
+
+// make(x made ready, w, the product, a patch, terms, memory) for all patches. x is int8, or uint8 if `flips`,
+// [rows, depth]; w is uint8 in panels; w_zero_point is uint8, bias int32, or None.
+template <class Make>
+void each_sums(const py::array& x, bool flips, const py::array& w, const py::array& w_zero_point,
+               const py::object& bias, int64_t rows, int64_t cols, int64_t depth,
+               int64_t memory_bytes, int threads, const Make& make) {
+  MatmulCall call(rows, cols, depth, threads);
+  const char *from = input(x, rows * depth, 1), *weights = panels(w, cols, depth);
+  SumTerms terms{nullptr, (const uint8_t*)input(w_zero_point, cols, 1),
+                 (const int32_t*)optional(bias, cols, 4, false)};
+  call.take(from, flips);
+  terms.x_sum = call.sums();
+  call.each(memory_bytes, [&](const Product& whole, const Patch& patch, void* memory) {
+    make(call.packed(), weights, whole, patch, terms, memory);
+  });
+}
+
+// out is int32 [rows, cols].
+void matmul_sums(const py::array& x, bool flips, const py::array& w, const py::array& w_zero_point,
+                 const py::object& bias, int64_t rows, int64_t cols, int64_t depth, py::array& out,
+                 int threads) {
+  int32_t* to = (int32_t*)output(out, rows * cols, 4);
+  const auto kernel = kernels().matmul->matmul_sums[0];
+  each_sums(x, flips, w, w_zero_point, bias, rows, cols, depth, kSumsBytes, threads,
+            [&](auto... given) { kernel(given..., to); });
+}
+
+// codes are int8 or uint8 [rows, cols]; multiplier and shift are int32 [cols].
+void matmul_requantized(const py::array& x, bool flips, const py::array& w,
+                        const py::array& w_zero_point, const py::object& bias, int64_t rows,
+                        int64_t cols, int64_t depth, const py::array& multiplier,
+                        const py::array& shift, int32_t zero_point, int32_t qmin, int32_t qmax,
+                        bool twice, py::array& codes, int threads) {
+  const Requantizer r = requantizer_of(multiplier, shift, cols, zero_point, qmin, qmax, twice);
+  char* to = output(codes, rows * cols, 1);
+  const auto kernel = kernels().matmul->matmul_requantized[0];
+  each_sums(x, flips, w, w_zero_point, bias, rows, cols, depth, kSumsBytes + kCodesBytes, threads,
+            [&](const void* ready, const void* weights, const Product& whole, const Patch& patch,
+                const SumTerms& terms,
+                void* memory) { kernel(ready, weights, whole, patch, terms, &r, memory, to); });
+}
+
 // x is int8, or uint8 if `flips`, [rows, depth]; x_params are its scales, float, and zero-points as int8 codes
 // have them, int32; w is uint8 in panels; w_params are scales, float, zero-points, uint8, and sums, int32.
 void matmul_w8a8(const py::array& x, bool flips, const py::tuple& x_params, const py::array& w,
@@ -64,7 +111,7 @@ void matmul_w8a8(const py::array& x, bool flips, const py::tuple& x_params, cons
   const Float t = float_type(type);
   require(t != kF64, "bitmill._core: no such output");
   const char* from = input(x, rows * depth, 1);
-  const char* weights = input(w, steps(cols, kPanel) * kPanel * steps(depth, 4) * 4, 1);
+  const char* weights = panels(w, cols, depth);
   const auto param = [](const py::tuple& params, size_t i, int64_t count, int64_t size) {
     return optional(params[i], count, size, false);
   };
@@ -92,6 +139,14 @@ void add_matmul(py::module_& m) {
   using py::arg;
   m.def("matmul_int8", &matmul_int8, arg("x").noconvert(), arg("w").noconvert(), arg("rows"),
         arg("cols"), arg("depth"), arg("out").noconvert(), arg("threads"));
+  m.def("matmul_sums", &matmul_sums, arg("x").noconvert(), arg("flips"), arg("w").noconvert(),
+        arg("w_zero_point").noconvert(), arg("bias").none(true), arg("rows"), arg("cols"),
+        arg("depth"), arg("out").noconvert(), arg("threads"));
+  m.def("matmul_requantized", &matmul_requantized, arg("x").noconvert(), arg("flips"),
+        arg("w").noconvert(), arg("w_zero_point").noconvert(), arg("bias").none(true), arg("rows"),
+        arg("cols"), arg("depth"), arg("multiplier").noconvert(), arg("shift").noconvert(),
+        arg("zero_point"), arg("qmin"), arg("qmax"), arg("twice"), arg("codes").noconvert(),
+        arg("threads"));
   m.def("matmul_w8a8", &matmul_w8a8, arg("x").noconvert(), arg("flips"), arg("x_params"),
         arg("w").noconvert(), arg("w_params"), arg("bias").none(true), arg("rows"), arg("cols"),
         arg("depth"), arg("out").noconvert(), arg("type"), arg("threads"));

@@ -46,12 +46,12 @@ struct Groups {
 
 // Parameters of ranges as they usually are, if they are: then no scale is zero, infinite or NaN, so that
 // nothing was, and nothing is to be counted.
-template <class Lanes>
+template <bool kApart, class Lanes>
 BITMILL_INLINE bool fit_usual(const Quantizer& q, const Ranges& r, Params out, int64_t at,
                               Lanes lanes, Groups& groups, int64_t i) {
   if (q.rule == kOffset) return false;
-  // A NaN at one end may be hidden by the other.
-  if ((q.rule == kSignedMax || q.wide()) && has_unusual(sub(r.hi, r.lo), lanes)) return false;
+  // A NaN at one end may be hidden by the other, but not in their difference.
+  if (kApart && q.rule != kAsymmetric && has_unusual(sub(r.hi, r.lo), lanes)) return false;
   const Quotient quotient = quotient_of(q, r.lo, r.hi);
   const f32x16 exact = div(quotient.span, splat(quotient.divisor));
   Made made = {as_stored(exact, q.scales), splat(0.0f), splat(0)};
@@ -85,7 +85,7 @@ void fit_groups(const Quantizer& q, const Found& found, int64_t count, Params ou
     Ranges r = found.ranges(i);
     if (q.rule == kAsymmetric) r = {min(splat(0.0f), r.lo), max(splat(0.0f), r.hi)}; // NaN stays
     with_lanes(least(count - i, 16), [&](auto lanes) {
-      if (!fit_usual(q, r, out, at + i, lanes, groups, i))
+      if (!fit_usual<Found::kApart>(q, r, out, at + i, lanes, groups, i))
         fit_unusual(q, r, out, at + i, lanes, groups, i, counts);
     });
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Integer products of matrices, x w^T, and what makes values of them. Twins: bitmill.reference.matmul_int8,
-// .matmul_w8a8. Rows of x go through registers a tile at a time; rows of w lie in panels of 16, four
+// Integer products of matrices, x w^T, and what makes values or codes of them. Twins:
+// bitmill.reference.matmul_int8, .matmul_sums, .matmul_requantized, .matmul_w8a8. Rows of x go through registers a tile at a time; rows of w lie in panels of 16, four
 // neighbours of each side by side, [N / 16][K / 4][16][4], as uint8.
 #pragma once
 #include "../simd/tile.hpp"
@@ -137,7 +137,24 @@ BITMILL_INLINE void multiply(const void* x, int64_t fours, const Patch& p, int32
   }
 }
 
-// x w = x (w + 128) - 128 x: the sum of a row of x, 128 times, is what tiles have too much.
+// The sums of a patch as they shall be, `step` apart at `out`, which may be `sums`: sum - w_zero_point * x_sum +
+// bias, in 32 bits that wrap around.
+void finish_sums(const int32_t* sums, const Patch& p, const SumTerms& t, int32_t* out,
+                 int64_t step) {
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const i32x16 x_sum = splat(t.x_sum[p.row + row]);
+    float* to = (float*)(out + row * step);
+    each_vector(p.cols, [&](int64_t i, auto lanes) {
+      const int64_t col = p.col + i;
+      const i32x16 zero_point = t.w_zero_point ? load_u8(t.w_zero_point + col, lanes) : splat(128);
+      const i32x16 bias = t.bias ? load_i32(t.bias + col, lanes) : splat(0);
+      const i32x16 sum = sub(load_i32(sums + row * kSpan + i), mul(x_sum, zero_point));
+      store(to + i, float_of(add(sum, bias)), lanes);
+    });
+  }
+}
+
+// x w = x (w + 128) - 128 x.
 void matmul_int8(const void* x, const void* w, Product whole, Patch p, const int32_t* x_sum,
                  void* memory, int32_t* out) {
   int32_t* sums = (int32_t*)memory;
@@ -149,13 +166,38 @@ void matmul_int8(const void* x, const void* w, Product whole, Patch p, const int
                  panels + col / kPanel * step);
     return Panels{panels, step, panels};
   });
-  for (int64_t row = 0; row < p.rows; ++row) {
-    const i32x16 excess = left_i32(splat(x_sum[p.row + row]), 7);
-    float* to = (float*)(out + (p.row + row) * whole.cols + p.col);
-    each_vector(p.cols, [&](int64_t i, auto lanes) {
-      store(to + i, float_of(sub(load_i32(sums + row * kSpan + i), excess)), lanes);
-    });
-  }
+  finish_sums(sums, p, {x_sum, nullptr, nullptr}, out + whole.at(p), whole.cols);
+}
+
+// All sums of a patch with w in panels.
+BITMILL_APART void multiply_prepacked(const void* x, const void* w, const Product& whole,
+                                      const Patch& p, int32_t* sums) {
+  const int64_t step = whole.fours() * 4 * kPanel;
+  const uint8_t* panels = (const uint8_t*)w + p.col / kPanel * step;
+  multiply(x, whole.fours(), p, sums, [&](int64_t k, int64_t fours) {
+    const uint8_t* const at = panels + k * 4 * kPanel;
+    const bool last = k + fours == whole.fours(); // then come the first of the next panels
+    return Panels{at, step, last ? panels + kSpan / kPanel * step : at + fours * 4 * kPanel};
+  });
+}
+
+void matmul_sums(const void* x, const void* w, Product whole, Patch p, SumTerms terms, void* memory,
+                 int32_t* out) {
+  multiply_prepacked(x, w, whole, p, (int32_t*)memory);
+  finish_sums((const int32_t*)memory, p, terms, out + whole.at(p), whole.cols);
+}
+
+// The same to codes, a patch at a time, while its sums are in the cache.
+void matmul_requantized(const void* x, const void* w, Product whole, Patch p, SumTerms terms,
+                        const Requantizer* r, void* memory, void* out) {
+  int32_t* sums = (int32_t*)memory;
+  uint8_t* codes = (uint8_t*)memory + kSumsBytes;
+  multiply_prepacked(x, w, whole, p, sums);
+  finish_sums(sums, p, terms, sums, kSpan);
+  const Columns columns{p.rows, p.cols, kSpan, false};
+  r->columns->requantize[0](&r->q, sums, columns, r->m.from(p.col), codes);
+  for (int64_t row = 0; row < p.rows; ++row)
+    memcpy((uint8_t*)out + whole.at(p) + row * whole.cols, codes + row * kSpan, (size_t)p.cols);
 }
 
 // value = (sum - w_zero_point * x_sum - x_zero_point * w_sum) * x_scale * w_scale + bias, from left to right:
@@ -164,13 +206,7 @@ template <class T>
 void matmul_w8a8(const void* x, const void* w, Product whole, Patch p, Dequantizer d, void* memory,
                  void* out) {
   int32_t* sums = (int32_t*)memory;
-  const int64_t step = whole.fours() * 4 * kPanel;
-  const uint8_t* panels = (const uint8_t*)w + p.col / kPanel * step;
-  multiply(x, whole.fours(), p, sums, [&](int64_t k, int64_t fours) {
-    const uint8_t* const at = panels + k * 4 * kPanel;
-    const bool last = k + fours == whole.fours(); // then come the first of the next panels
-    return Panels{at, step, last ? panels + kSpan / kPanel * step : at + fours * 4 * kPanel};
-  });
+  multiply_prepacked(x, w, whole, p, sums);
   for (int64_t row = 0; row < p.rows; ++row) {
     const f64x8 x_sum = splat_f64(-(double)d.x_sum[p.row + row]),
                 x_zero_point = splat_f64(-(double)d.x_zero_point[p.row + row]);
@@ -178,7 +214,7 @@ void matmul_w8a8(const void* x, const void* w, Product whole, Patch p, Dequantiz
     const auto exact = [&](f64x8 sum, f64x8 w_zero_point, f64x8 w_sum) {
       return add_product(add_product(sum, w_zero_point, x_sum), w_sum, x_zero_point);
     };
-    T* to = (T*)out + (p.row + row) * whole.cols + p.col;
+    T* to = (T*)out + whole.at(p) + row * whole.cols;
     each_vector(p.cols, [&](int64_t i, auto lanes) {
       const int64_t col = p.col + i;
       const i32x16 sum = load_i32(sums + row * kSpan + i);

@@ -137,8 +137,10 @@ struct Ranges {
 BITMILL_INLINE f32x16 no_negative_zero(i32x16 bits) { return add(float_of(bits), splat(0.0f)); }
 
 // What was seen of groups, in arrays: set for all of a group, add for a part of it, ranges(g) for 16 groups
-// from g on, one in each lane. Here for -max |x| ... max |x|:
+// from g on, one in each lane. kApart says that one end may be NaN where the other is not. Here for
+// -max |x| ... max |x|:
 struct Magnitudes {
+  static constexpr bool kApart = false;
   i32x16 most[kMostGroups] = {};
 
   template <class Seen> BITMILL_INLINE void set(int64_t g, const Seen& seen) {
@@ -156,6 +158,7 @@ struct Magnitudes {
 // For the range of x, or without kNear of x and 0. `far` has its sign bits turned, which makes the unsigned
 // order a signed one.
 template <bool kNear> struct Limits {
+  static constexpr bool kApart = true;
   i32x16 most[kMostGroups] = {}, far[kMostGroups] = {}, near[kNear ? kMostGroups : 1] = {};
 
   template <class Seen> BITMILL_INLINE void set(int64_t g, const Seen& seen) {

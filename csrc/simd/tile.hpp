@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The tile of integer matrix products: what multiplies bytes of a few rows of x with bytes of many rows of w.
-// This page is the contract; tile_scalar.hpp is its definition, and tests/test_matmul.py holds every ISA to it.
+// This page is the contract; tile_scalar.hpp is its definition, to which tests/test_reference_matmul.py holds
+// every ISA.
 //
 //   kTileRows, kTileVectors      rows of x, a power of two, and vectors of 16 rows of w whose sums are in
 //                                registers together

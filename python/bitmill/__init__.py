@@ -31,7 +31,7 @@ from bitmill.schemes import (
 )
 
 if _CHECKING:
-    from bitmill import plot
+    from bitmill import plot, post_training
     from bitmill.checkpoint import (
         CheckpointError,
         Sensitivity,
@@ -44,6 +44,7 @@ if _CHECKING:
         sensitivity,
     )
     from bitmill.export import export_checkpoint
+    from bitmill.post_training import ptq
     from bitmill.reports import FullReport, report
 
 __version__ = "0.1.0"
@@ -94,6 +95,8 @@ __all__ = [
     "plan_budget",
     "plan_checkpoint",
     "plot",
+    "post_training",
+    "ptq",
     "quantize",
     "quantize_checkpoint",
     "reference",
@@ -117,6 +120,8 @@ _LATER = {
     "plan_budget": "checkpoint",
     "plan_checkpoint": "checkpoint",
     "plot": "plot",
+    "post_training": "post_training",
+    "ptq": "post_training",
     "quantize_checkpoint": "checkpoint",
     "report": "reports",
     "save": "checkpoint",

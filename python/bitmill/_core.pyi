@@ -365,6 +365,36 @@ def requantize(
 def matmul_int8(
     x: Array, w: Array, rows: int, cols: int, depth: int, out: Array, threads: int
 ) -> None: ...
+def matmul_sums(
+    x: Array,
+    flips: bool,
+    w: Array,
+    w_zero_point: Array,
+    bias: Array | None,
+    rows: int,
+    cols: int,
+    depth: int,
+    out: Array,
+    threads: int,
+) -> None: ...
+def matmul_requantized(
+    x: Array,
+    flips: bool,
+    w: Array,
+    w_zero_point: Array,
+    bias: Array | None,
+    rows: int,
+    cols: int,
+    depth: int,
+    multiplier: Array,
+    shift: Array,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    twice: bool,
+    codes: Array,
+    threads: int,
+) -> None: ...
 def matmul_w8a8(
     x: Array,
     flips: bool,

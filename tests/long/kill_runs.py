@@ -98,6 +98,19 @@ class Cases:
             self.case(self.sharded, *self.native(axis=None), old=True),
             self.case(self.nan, *nan),
             self.case(self.nan, *nan, "--scheme", "W8A16", old=True),
+            *self.learned(),
+        ]
+
+    def learned(self) -> list[Case]:
+        """Tables, floats and kept values; what is learned of, or measured on, whole weights."""
+        measured = ("--budget", "6bpw", "--candidates", "W2,W4,W8,KMEANS4")
+        return [
+            self.case(self.sharded, "--scheme", "KMEANS4", *SHARDS),
+            self.case(self.sharded, "--scheme", "NVFP4", *SHARDS, old=True),
+            self.case(self.whole, "--scheme", "NF4"),
+            self.case(self.sharded, "--outliers", "0.01", "--scheme", "LEARNED4", *SHARDS),
+            self.case(self.sharded, "--scheme", "MXFP4", *SHARDS, old=True),
+            self.case(self.sharded, *measured, *SHARDS),
         ]
 
     def changing(self, old: bool) -> list[Case]:
@@ -204,7 +217,9 @@ def beginnings(cases: Cases, runs: Runs) -> dict[str, Case]:
     fresh = cases.case(cases.sharded, *ONE_BY_ONE).prepare(runs)
     old = cases.case(cases.sharded, *ONE_BY_ONE, old=True).prepare(runs)
     keep = cases.case(cases.nan, *ONE_BY_ONE, "--on-nonfinite", "keep").prepare(runs)
-    found = {"new": fresh, "over an old one": old, "with NaN": keep}
+    codebook = ("--scheme", "KMEANS4", "--outliers", "0.01", *SHARDS, "--max-memory", "70MB")
+    learned = cases.case(cases.sharded, *codebook).prepare(runs)
+    found = {"new": fresh, "over an old one": old, "with NaN": keep, "learned": learned}
     for name, case, call, n in (
         ("killed at work", fresh, "write", 60),
         ("killed at the third name", fresh, "rename", 3),

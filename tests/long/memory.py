@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The memory that `quantize_checkpoint` takes, beside its `max_memory`.
+"""The memory that `quantize_checkpoint` and `sensitivity` take, beside their `max_memory`.
 
     python tests/long/memory.py                 some minutes, 12 GB of disk
     python tests/long/memory.py --budget 64MiB --only experts
 
 For each budget: checkpoints of 20 times its size, and single tensors of 8 times its size, in all
-dtypes and kinds of schemes. Each is converted in a process of its own, whose peak of memory less
-what it was after importing bitmill must be the budget plus 100 MiB at most; every byte of the
-result must be that of a conversion with as much memory as it likes. The checkpoints are generated
-in a temporary folder (see --folder).
+dtypes and kinds of schemes. Each is converted, or measured as for an allocation, in a process of
+its own, whose peak of memory less what it was after importing bitmill must be the budget plus
+100 MiB at most; every byte of the result must be that of a run with as much memory as it likes.
+What learns of whole tensors must have them within the budget: there it is given many small ones.
+The checkpoints are generated in a temporary folder (see --folder).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import bitmill as bm
 from bitmill.checkpoint import LayerScheme
 from bitmill.checkpoint.sizes import parse_size
-from bounded import SLACK, Weights, convert, digests, write_checkpoint
+from bounded import SLACK, Taken, Weights, convert, digests, measure, write_checkpoint
 
 MIB = 1 << 20
 UNBOUNDED = "64GiB"
@@ -44,7 +45,20 @@ class Case(NamedTuple):
 
     name: str
     rules: Any
+    """For `plan_checkpoint`; or candidates, to measure."""
     threads: tuple[int, ...] = (1, 8)
+
+    def run(self, folder: Path, **options: Any) -> tuple[Taken, dict[str, str]]:
+        """What it took of src in a folder, and digests of what it made, which is removed."""
+        src, dst = folder / "src", folder / "dst"
+        if isinstance(self.rules, tuple):
+            dst.mkdir()
+            taken = measure(src, dst / "sensitivity.json", self.rules, **options)
+        else:
+            taken = convert(src, dst, bm.plan_checkpoint(src, self.rules), **options)
+        found = digests(dst)
+        shutil.rmtree(dst)
+        return taken, found
 
 
 def native(bits: int, **options: Any) -> Any:
@@ -55,6 +69,11 @@ def native(bits: int, **options: Any) -> Any:
 def packed(bits: int, **options: Any) -> Any:
     """Rules for all matrices, in the format of compressed-tensors."""
     return {"Linear": LayerScheme(bm.Affine(bits, **options))}
+
+
+def outliers(inner: Any, **options: Any) -> Any:
+    """Rules for all matrices whose largest values are kept beside the codes."""
+    return {"Linear": LayerScheme(bm.Outliers(inner, 0.005, **options), format="native")}
 
 
 MATRIX = [
@@ -71,6 +90,19 @@ ENDS = [
     Case("signed_max g128", packed(4, group_size=128, scale_rule="signed_max")),
     Case("signed_max rows", packed(8, scale_rule="signed_max")),
     Case("int2 asym", native(2, symmetric=False, group_size=32)),
+]
+SCHEMES = [
+    *(Case(name, name, (8,)) for name in ("NF4", "IQ4_NL")),
+    *(Case(name, name, (8,)) for name in ("FP8", "MXFP4", "NVFP4")),
+    Case("outliers of rows", outliers(bm.Affine(4, group_size=128), per="row"), (8,)),
+    Case("measured", ("W2", "W4", "W4g32a", "W8", "NF4", "KEEP"), (8,)),
+]
+LEARNED = [
+    *(Case(name, name) for name in ("KMEANS4", "LEARNED4")),
+    Case("outliers", outliers(bm.Affine(4, group_size=128)), (8,)),
+    Case("outliers, one scale", outliers(bm.Affine(8, axis=None)), (8,)),
+    Case("outliers, KMEANS4", outliers(bm.KMeans(4)), (8,)),
+    Case("measured", ("W3", "KMEANS4", "LEARNED4"), (8,)),
 ]
 FLOATS = [Case("W4A16", "W4A16"), Case("W8A8", "W8A8", (8,)), MATRIX[-1]]
 SHORT = [
@@ -99,6 +131,10 @@ def sources(budget: int) -> Iterator[tuple[Source, list[Case]]]:
     yield Source("20x holes", [w._replace(kind="holes") for w in layers], shards=3), MANY[:1]
     yield Source("20x ends", [w._replace(kind="ends") for w in layers], shards=3), ENDS[:1]
     yield Source("matrix", big(size // 8192, 4096)), MATRIX
+    yield Source("schemes", big(size // 8192, 4096)), SCHEMES
+    if budget >= 128 * MIB:  # the counts of a codebook take half of that
+        some = [Weights(f"layers.{i}.m.weight", (1024, 2048)) for i in range(budget // 2 // MIB)]
+        yield Source("learned", some), LEARNED
     yield Source("holes", big(size // 8192, 4096, kind="holes")), MATRIX[:1]
     yield Source("ends", big(size // 8192, 4096, kind="ends")), ENDS
     for dtype, width in ("float32", 4), ("float64", 8):
@@ -121,14 +157,9 @@ def _layers(nbytes: int) -> Iterator[Weights]:
 
 def check(folder: Path, source: Source, case: Case, budget: int) -> Iterator[str]:
     """A line of the table for each number of threads; what is wrong is in capitals."""
-    plan = bm.plan_checkpoint(folder / "src", case.rules)
     wanted = None
     for threads, memory in ((2, UNBOUNDED), *((n, budget) for n in case.threads)):
-        taken = convert(
-            folder / "src", folder / "dst", plan, max_memory=memory, num_threads=threads
-        )
-        found = digests(folder / "dst")
-        shutil.rmtree(folder / "dst")
+        taken, found = case.run(folder, max_memory=memory, num_threads=threads)
         if wanted is None:
             wanted = found
             continue

@@ -62,6 +62,45 @@ def matmul_w8a8(
     return _check.output(out, (len(x), rows[0]), dtype(dtype_name), *inputs)
 
 
+def matmul_sums(x: Any, w: Any, w_zero_point: Any, bias: Any, out: Any) -> Array:
+    """out."""
+    rows = _panels(x, w, w_zero_point, bias)
+    return _check.output(out, (len(x), rows), np.dtype(np.int32), x, w, w_zero_point, bias)
+
+
+def matmul_requantized(
+    x: Any,
+    w: Any,
+    w_zero_point: Any,
+    bias: Any,
+    multiplier: Any,
+    shift: Any,
+    zero_point: Any,
+    qmin: Any,
+    qmax: Any,
+    rounding: Any,
+    dtype_name: Any,
+    out: Any,
+) -> Array:
+    """out."""
+    rows = _panels(x, w, w_zero_point, bias)
+    _requantized(rows, multiplier, shift, zero_point, qmin, qmax, rounding, dtype_name)
+    inputs = x, w, w_zero_point, bias, multiplier, shift
+    return _check.output(out, (len(x), rows), np.dtype(dtype_name), *inputs)
+
+
+def _panels(x: Any, w: Any, w_zero_point: Any, bias: Any) -> int:
+    """How many rows w has, if it is weights of 8 bits for rows of x, with an integer for each."""
+    _check.matrix(x, "x", ("int8", "uint8"))
+    _summable(x, MOST_W8A8)
+    rows = len(_check.matrix(w_zero_point, "w_zero_point", ("uint8",)))
+    _check.shaped(w_zero_point, "w_zero_point", (rows, 1), ("uint8",))
+    _check.shaped(w, "w", dot_tiles_shape(rows, x.shape[1]), ("uint8",))
+    if bias is not None:
+        _check.shaped(bias, "bias", (rows,), ("int32",))
+    return rows
+
+
 def matmul_w4a8(
     x: Any,
     x_scale: Any,
@@ -175,9 +214,24 @@ def requantize(
     out: Any,
 ) -> Array:
     """out."""
-    columns = _check.matrix(acc, "acc", ("int32",)).shape[1:]
-    _check.shaped(multiplier, "multiplier", columns, ("int32",))
-    _check.shaped(shift, "shift", columns, ("int32",))
+    _check.matrix(acc, "acc", ("int32",))
+    _requantized(acc.shape[1], multiplier, shift, zero_point, qmin, qmax, rounding, dtype_name)
+    return _check.output(out, acc.shape, np.dtype(dtype_name), acc, multiplier, shift)
+
+
+def _requantized(
+    columns: int,
+    multiplier: Any,
+    shift: Any,
+    zero_point: Any,
+    qmin: Any,
+    qmax: Any,
+    rounding: Any,
+    dtype_name: Any,
+) -> None:
+    """Raise unless sums of so many columns can become codes by these."""
+    _check.shaped(multiplier, "multiplier", (columns,), ("int32",))
+    _check.shaped(shift, "shift", (columns,), ("int32",))
     if ((multiplier < 1 << 30) & (multiplier != 0)).any():
         raise ValueError(
             "multiplier has values other than 0 and 2^30 to 2^31 - 1: "
@@ -187,7 +241,6 @@ def requantize(
         raise ValueError(f"shift has values outside {LEAST_SHIFT}..{MOST_SHIFT}")
     codes_between(zero_point, qmin, qmax, dtype_name)
     _check.choice(rounding, "rounding", ROUNDINGS)
-    return _check.output(out, acc.shape, np.dtype(dtype_name), acc, multiplier, shift)
 
 
 def codes_between(zero_point: Any, qmin: Any, qmax: Any, dtype_name: Any) -> None:

@@ -148,6 +148,11 @@ def matches(pattern: str, info: TensorInfo, model: Model) -> bool:
         return False
     if pattern == LINEAR:
         return why_not_linear(info, model) is None
+    return matches_name(pattern, module)
+
+
+def matches_name(pattern: str, module: str) -> bool:
+    """Whether `pattern`, a name or a regex, selects the module of this name."""
     if pattern.startswith(REGEX):
         return re.match(pattern.removeprefix(REGEX), module) is not None
     return pattern == module

@@ -40,6 +40,16 @@ def save(tensors: Mapping[str, QTensor], path: str | os.PathLike[str]) -> None:
     QTensor(int4 sym g32, shape=(2, 64), dtype=float32, 5 bits per weight, 80 bytes)
     """
     _check(tensors)
+    write_quantized(tensors, path)
+
+
+def write_quantized(
+    tensors: Mapping[str, QTensor],
+    path: str | os.PathLike[str],
+    more: Mapping[str, Array] | None = None,
+    told: Mapping[str, str] | None = None,
+) -> None:
+    """The file of `save`, with `more` arrays and what is `told` in its metadata."""
     arrays = {
         f"{name}.{field}": array
         for name, q in tensors.items()
@@ -49,9 +59,9 @@ def save(tensors: Mapping[str, QTensor], path: str | os.PathLike[str]) -> None:
         name: Weight(LayerScheme(q.scheme, format=NATIVE), q.shape, q.dtype)
         for name, q in tensors.items()
     }
-    metadata = {KEY: json.dumps(native.config(weights), sort_keys=True)}
+    metadata = {KEY: json.dumps(native.config(weights), sort_keys=True)} | dict(told or {})
     with replace_file(given_path(path, "path")) as temporary:
-        write_tensors(temporary, arrays, metadata)
+        write_tensors(temporary, arrays | dict(more or {}), metadata)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, QTensor]:

@@ -52,7 +52,8 @@ def bias_scale(bias: Any, x_scale: float, w_scale: Any, *, length: int = 0) -> A
     """`w_scale` [N], raised where `quantize_bias` could not do with it.
 
     max(w_scale, |bias| / (x_scale·2^30), 1e−30), with less than 2^30 where `length` products leave
-    less. Weights are then to be quantized by these scales.
+    less. Weights are then to be quantized by these scales. Raises ValueError for biases that are
+    not finite.
 
     >>> import bitmill as bm
     >>> bm.integer.bias_scale([0.5, 0.5], 0.1, [0.01, 1e-40])
@@ -60,6 +61,12 @@ def bias_scale(bias: Any, x_scale: float, w_scale: Any, *, length: int = 0) -> A
     """
     room = min(_room(length), 1 << 30)
     wanted = np.abs(np.asarray(bias, np.float64))
+    bad = np.flatnonzero(~np.isfinite(wanted))
+    if bad.size:
+        raise ValueError(
+            f"bias has {bad.size} value{'s' if bad.size != 1 else ''} that are not finite; the "
+            f"first, of channel {bad[0]}, is {np.asarray(bias, np.float64).flat[bad[0]]}"
+        )
     scales = _scales(w_scale, "w_scale", wanted.shape)
     x = _scales(x_scale, "x_scale", wanted.shape)
     least: Array = np.maximum(wanted / (x * max(room, 1)), 1e-30)

@@ -12,7 +12,8 @@ from bitmill import _check, kernels
 from bitmill._arguments import MOST_W8A8
 from bitmill._dtypes import STORAGES, Array
 from bitmill._dtypes import dtype as dtype_of
-from bitmill.integer.packed import Prepacked, bytes_of, prepack
+from bitmill.integer.activations import DYNAMIC, Activations, Tokens, chosen, tokens
+from bitmill.integer.packed import Prepacked, prepack
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 
@@ -27,14 +28,19 @@ class Linear:
     bias
         Values [N], as float32.
     activations
-        "dynamic": x becomes int8, with a scale for each token, when it comes. `bm.QParams` of 8
-        bits: by these parameters, found before. None: x stays as it is.
+        "dynamic": x becomes int8, with a scale for each token, when it comes.
+        "dynamic_asymmetric": uint8, with a zero-point for each token too, which is finer where
+        values lie on one side of zero. `bm.QParams` of 8 bits with one scale: by these parameters,
+        found before. None: x stays as it is.
 
     Which kernel the layer takes, and why, says `explain()`: integer products wherever both
-    activations and weights are whole numbers but for a scale, else floats times values.
+    activations and weights are whole numbers but for a scale, else floats times values. Tables
+    whose values are no whole numbers (NF4, FP4) are such a case: x stays as it is although it is
+    dynamic.
 
     Raises what `prepack` does; ValueError for a bias of another shape, for activations that are
-    none of these, and for activations that stay as they are with weights of 8 bits.
+    none of these, for activations that stay as they are with weights of 8 bits, and for QParams
+    with a table whose values are no whole numbers.
 
     >>> import bitmill as bm, numpy as np
     >>> w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)
@@ -43,6 +49,8 @@ class Linear:
     array([[-15.79,  15.79]], dtype=float32)
     >>> layer.explain()
     'matmul_w4a8: activations are quantized to int8, a scale for each token, when they come'
+    >>> bm.integer.Linear(layer.weights, activations="dynamic_asymmetric").explain().split(", ")[0]
+    'matmul_w4a8: activations are quantized to uint8'
     """
 
     def __init__(
@@ -50,14 +58,19 @@ class Linear:
         q: QTensor | Prepacked,
         bias: Any = None,
         *,
-        activations: str | QParams | None = "dynamic",
+        activations: Activations = "dynamic",
     ) -> None:
         self.weights = q if isinstance(q, Prepacked) else prepack(q)
         rows = self.weights.shape[0]
         self.bias = None if bias is None else _bias(bias, rows)
-        self.activations = _activations(activations)
+        self.activations = chosen(activations)
         if self.activations is None and self.weights.layout == "w8a8":
             raise ValueError("activations=None goes with weights of at most 4 bits")
+        if isinstance(self.activations, QParams) and not self.weights.is_whole:
+            raise ValueError(
+                f"activations={self.activations!r} make whole numbers of x, and the values of q's "
+                "table are none: with activations=None x stays as it is"
+            )
         if self.kernel == "matmul_w4a8" and self.weights.shape[1] > MOST_W8A8:
             raise ValueError(
                 f"q has rows of {self.weights.shape[1]:,}; beyond {MOST_W8A8:,} a sum of products "
@@ -69,22 +82,19 @@ class Linear:
         """Name of the kernel that the layer takes."""
         if self.weights.layout == "w8a8":
             return "matmul_w8a8"
-        has_values = "values" in self.weights.arrays
-        whole = not has_values or "whole" in self.weights.arrays
-        return "matmul_w4a8" if whole and self.activations is not None else "matmul_w4a16"
+        whole = self.activations is not None and self.weights.is_whole
+        return "matmul_w4a8" if whole else "matmul_w4a16"
 
     def explain(self) -> str:
         """The kernel, and why it is this one."""
-        if self.kernel == "matmul_w4a16":
-            why = (
-                "activations stay as they are"
-                if self.activations is None
-                else "activations stay as they are, as the values of the table are no whole numbers"
-            )
+        if self.activations is None:
+            why = "activations stay as they are"
+        elif not self.weights.is_whole:
+            why = "activations stay as they are, as the values of the table are no whole numbers"
         elif isinstance(self.activations, QParams):
             why = f"activations are quantized by {self.activations!r}"
         else:
-            why = "activations are quantized to int8, a scale for each token, when they come"
+            why = DYNAMIC[self.activations]
         return f"{self.kernel}: {why}"
 
     def __call__(
@@ -107,17 +117,18 @@ class Linear:
             raise ValueError(f"x has shape {values.shape}; wanted rows of {length}")
         name = _check.choice(dtype, "dtype", STORAGES)
         out = _check.output(out, (*values.shape[:-1], rows), dtype_of(name), values)
-        tokens = math.prod(values.shape[:-1])
-        matrix = np.ascontiguousarray(values).reshape(tokens, length)
+        count = math.prod(values.shape[:-1])
+        matrix = np.ascontiguousarray(values).reshape(count, length)
         options: dict[str, Any] = {
-            "dtype_name": name, "out": out.reshape(tokens, rows), "num_threads": num_threads,
+            "dtype_name": name, "out": out.reshape(count, rows), "num_threads": num_threads,
         }  # fmt: skip
         if self.kernel != "matmul_w8a8":
             options |= {"rows": rows, "group_size": self.weights.group_size}
-        if self.kernel == "matmul_w4a16":
+        if self.activations is None or self.kernel == "matmul_w4a16":
             self._multiply(kernels.to_float32(matrix, num_threads=num_threads), options)
         else:
-            self._multiply_codes(*self._quantized(matrix, num_threads), options)
+            codes = tokens(matrix, self.activations, num_threads=num_threads)
+            self._multiply_codes(codes, options)
         return out
 
     def _multiply(self, x: Array, options: dict[str, Any]) -> None:
@@ -127,33 +138,20 @@ class Linear:
             self.bias, **options,
         )  # fmt: skip
 
-    def _multiply_codes(
-        self, x: Array, scale: Array, zero_point: Array | None, options: dict[str, Any]
-    ) -> None:
+    def _multiply_codes(self, x: Tokens, options: dict[str, Any]) -> None:
         held = self.weights.arrays
         if self.kernel == "matmul_w4a8":
             if "parts" in held:
-                scale = scale / held["parts"]
+                x = x._replace(scale=x.scale / held["parts"])
             kernels.matmul_w4a8(
-                x, scale, zero_point, held["codes"], held["scale"], held.get("zero_point"),
-                held.get("whole"), self.bias, **options,
+                *x, held["codes"], held["scale"], held.get("zero_point"), held.get("whole"),
+                self.bias, **options,
             )  # fmt: skip
         else:
             kernels.matmul_w8a8(
-                x, scale, zero_point, held["codes"], held["scale"], held["zero_point"],
-                held["sum"], self.bias, **options,
+                *x, held["codes"], held["scale"], held["zero_point"], held["sum"], self.bias,
+                **options,
             )  # fmt: skip
-
-    def _quantized(self, x: Array, num_threads: int | None) -> tuple[Array, Array, Array | None]:
-        """Codes of activations, and of each row the scale and perhaps the zero-point."""
-        if isinstance(self.activations, QParams):
-            return bytes_of(self.activations.quantize(x, num_threads=num_threads), "x")
-        made = kernels.token_quantize(x, symmetric=True, num_threads=num_threads)
-        if made.nonfinite:
-            raise _check.nonfinite_error(x)
-        if made.overflowed:
-            raise ValueError("x has tokens whose scale overflows float32")
-        return made.codes, made.scale, made.zero_point
 
 
 def _bias(given: Any, rows: int) -> Array:
@@ -164,14 +162,3 @@ def _bias(given: Any, rows: int) -> Array:
     if not np.isfinite(bias).all():
         raise ValueError("bias has values that are not finite, or not in float32")
     return bias
-
-
-def _activations(given: Any) -> str | QParams | None:
-    """`given`, if a layer knows what to do with it."""
-    if isinstance(given, QParams):
-        if given.scheme.bits != 8 or given.offset is not None or given.scale.size != 1:
-            raise ValueError(f"activations={given!r}; wanted QParams of 8 bits with one scale")
-        return given
-    if given is not None and not (isinstance(given, str) and given == "dynamic"):
-        raise ValueError(f"activations={given!r}; wanted 'dynamic', QParams or None")
-    return None if given is None else "dynamic"

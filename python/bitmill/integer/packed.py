@@ -37,6 +37,11 @@ class Prepacked:
         """Bytes of all arrays, with the padding of the last panel."""
         return sum(array.nbytes for array in self.arrays.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether weights are whole numbers but for their scales."""
+        return "values" not in self.arrays or "whole" in self.arrays
+
     def __repr__(self) -> str:
         return f"Prepacked({self.layout}, shape={self.shape}, {self.nbytes:,} bytes)"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bitmill import kernels
+from bitmill import _check, kernels
+from bitmill._arguments import ROUNDINGS
 from bitmill._dtypes import Array
 from bitmill.integer.bias import bias_scale, quantize_bias
-from bitmill.integer.factors import quantize_multiplier, requantize
-from bitmill.integer.packed import bytes_of
+from bitmill.integer.factors import quantize_multiplier
+from bitmill.integer.packed import bytes_of, prepack
 from bitmill.integer.static import static
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
@@ -66,10 +67,11 @@ class QLinear:
         self.bias = quantize_bias(wanted, self.x.scale, w_scale, length=length)
         self.factor = quantize_multiplier(self.x.scale * w_scale / self.y.scale)
         self.limits = self.y.limits(activation)
-        self.rounding, self.w = rounding, codes
-        # Sums wrap around 2^32 on the way; with everything added they fit.
-        zero_point = self.x.zero_point - (128 if self._flips else 0)
-        sums = codes.sum(axis=1, dtype=np.int64)
+        _check.choice(rounding, "rounding", ROUNDINGS)
+        self.rounding, self.weights = rounding, prepack(w)
+        # What this takes beyond 32 bits, sums of products take back.
+        zero_point = self.x.zero_point - (128 if self.x.dtype == "uint8" else 0)
+        sums = self.weights.arrays["sum"][:, 0].astype(np.int64)
         self._added = (self.bias - zero_point * sums).astype(np.int32)
 
     @classmethod
@@ -84,16 +86,18 @@ class QLinear:
             return cls(q, x=x, **options)
         assert q.scale is not None
         length, given = q.shape[1], static(x, "x").scale
-        scale = bias_scale(bias, given, q.scale[:, 0], length=length).astype(np.float32)
+        with np.errstate(over="ignore"):  # which is refused
+            scale = bias_scale(bias, given, q.scale[:, 0], length=length).astype(np.float32)
+        if not np.isfinite(scale).all():
+            at = int(np.flatnonzero(~np.isfinite(scale))[0])
+            raise ValueError(
+                f"bias has the value {np.asarray(bias)[at]:g} in channel {at}; with x in steps of "
+                f"{given:g}, no float32 is a scale of weights that makes an int32 of it"
+            )
         values = np.ascontiguousarray(weight, np.float32)
         codes = kernels.affine_encode(values, scale[:, np.newaxis], qmin=-127, qmax=127)
         raised = {"codes": codes, "scale": scale[:, np.newaxis]}
         return cls(QTensor(WEIGHTS, q.shape, q.dtype, raised), bias, x=x, **options)
-
-    @property
-    def _flips(self) -> bool:
-        """Whether codes come as uint8, and are taken as int8, 128 less."""
-        return self.x.dtype == "uint8"
 
     def __call__(self, x: QTensor, *, num_threads: int | None = None) -> QTensor:
         """The outputs for a QTensor of inputs."""
@@ -101,14 +105,11 @@ class QLinear:
         rows, length = self.shape
         if codes.shape[-1] != length:
             raise ValueError(f"x has shape {x.shape}; wanted rows of {length}")
-        matrix = codes.reshape(math.prod(codes.shape[:-1]), length)
-        if self._flips:
-            matrix = (matrix ^ np.uint8(128)).view(np.int8)
-        sums: Array = kernels.matmul_int8(matrix, self.w, num_threads=num_threads)
-        sums += self._added
-        made = requantize(
-            sums, *self.factor, self.y.zero_point, qmin=self.limits[0], qmax=self.limits[1],
-            rounding=self.rounding, dtype=self.y.dtype, num_threads=num_threads,
+        held = self.weights.arrays
+        made: Array = kernels.matmul_requantized(
+            codes.reshape(math.prod(codes.shape[:-1]), length), held["codes"], held["zero_point"],
+            self._added, *self.factor, self.y.zero_point, qmin=self.limits[0], qmax=self.limits[1],
+            rounding=self.rounding, dtype_name=self.y.dtype, num_threads=num_threads,
         )  # fmt: skip
         return self.y.tensor(made.reshape(*codes.shape[:-1], rows))
 

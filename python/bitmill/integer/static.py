@@ -41,16 +41,27 @@ class Static:
 
     def check(self, x: Any, name: str) -> Array:
         """The codes of a QTensor with these parameters."""
-        given = static_tensor(x, name)
-        if (given.scale, given.zero_point, given.dtype) != (
-            self.scale, self.zero_point, self.dtype
-        ):  # fmt: skip
+        if not self._are_of(x):
+            given = static_tensor(x, name)
             raise ValueError(
                 f"{name} has scale {given.scale:g} and zero-point {given.zero_point}; wanted "
                 f"{self.scale:g} and {self.zero_point}: quantize it by the layer's own parameters"
             )
         codes: Array = x.codes
         return codes
+
+    def _are_of(self, x: Any) -> bool:
+        """Whether `x` is a QTensor with these parameters: quicker than to say which ones it has,
+        which for one token took a tenth of the time of its product."""
+        if not isinstance(x, QTensor) or not isinstance(x.scheme, Affine):
+            return False
+        if x.scheme.bits != 8 or x.scheme.axis is not None or x.scheme.offset:
+            return False
+        zero_point = x.arrays.get("zero_point")
+        if (zero_point is None) != (self.params.zero_point is None):
+            return False
+        found = float(x.arrays["scale"].item()), 0 if zero_point is None else zero_point.item()
+        return found == (self.scale, self.zero_point)
 
     def tensor(self, codes: Array) -> QTensor:
         """Codes with these parameters."""

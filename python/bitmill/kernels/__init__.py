@@ -18,7 +18,7 @@ from bitmill.kernels.kmeans import (
     kmeans_edges,
     value_counts,
 )
-from bitmill.kernels.matmul import matmul_int8, matmul_w8a8
+from bitmill.kernels.matmul import matmul_int8, matmul_requantized, matmul_sums, matmul_w8a8
 from bitmill.kernels.matmul4 import matmul_w4a8, matmul_w4a16
 from bitmill.kernels.minifloats import float_decode, float_encode
 from bitmill.kernels.mse import mse_params
@@ -52,6 +52,8 @@ __all__ = [
     "histogram",
     "kmeans_edges",
     "matmul_int8",
+    "matmul_requantized",
+    "matmul_sums",
     "matmul_w4a8",
     "matmul_w4a16",
     "matmul_w8a8",

@@ -19,6 +19,55 @@ def matmul_int8(
     return out
 
 
+def matmul_sums(
+    x: Array,
+    w: Array,
+    w_zero_point: Array,
+    bias: Array | None = None,
+    *,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """`bitmill.reference.matmul_sums`, fast."""
+    out = _arguments.matmul_sums(x, w, w_zero_point, bias, out)
+    _core.matmul_sums(*_panels(x, w, w_zero_point, bias), out, resolve(num_threads))
+    return out
+
+
+def matmul_requantized(
+    x: Array,
+    w: Array,
+    w_zero_point: Array,
+    bias: Array | None,
+    multiplier: Array,
+    shift: Array,
+    zero_point: int = 0,
+    *,
+    qmin: int,
+    qmax: int,
+    rounding: str = "single",
+    dtype_name: str = "int8",
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """`bitmill.reference.matmul_requantized`, fast: sums are requantized while they are cached."""
+    given = x, w, w_zero_point, bias, multiplier, shift, zero_point, qmin, qmax
+    out = _arguments.matmul_requantized(*given, rounding, dtype_name, out)
+    _core.matmul_requantized(
+        *_panels(x, w, w_zero_point, bias), multiplier, shift, zero_point, qmin, qmax,
+        rounding == "double", out, resolve(num_threads),
+    )  # fmt: skip
+    return out
+
+
+def _panels(
+    x: Array, w: Array, w_zero_point: Array, bias: Array | None
+) -> tuple[Array, bool, Array, Array, Array | None, int, int, int]:
+    """The operands, whether 128 goes off x, and the sizes."""
+    unsigned, shape = x.dtype == np.uint8, (x.shape[0], len(w_zero_point), x.shape[1])
+    return x, unsigned, w, w_zero_point, bias, *shape
+
+
 def matmul_w8a8(
     x: Array,
     x_scale: Array,

@@ -12,7 +12,7 @@ from bitmill.reference.errors import affine_error, error_sums, weighed_error
 from bitmill.reference.hadamard import hadamard
 from bitmill.reference.histogram import histogram
 from bitmill.reference.kmeans import kmeans_edges
-from bitmill.reference.matmul import matmul_int8, matmul_w8a8
+from bitmill.reference.matmul import matmul_int8, matmul_requantized, matmul_sums, matmul_w8a8
 from bitmill.reference.matmul4 import matmul_w4a8, matmul_w4a16
 from bitmill.reference.minifloats import float_decode, float_encode
 from bitmill.reference.mse import mse_params
@@ -47,6 +47,8 @@ __all__ = [
     "histogram",
     "kmeans_edges",
     "matmul_int8",
+    "matmul_requantized",
+    "matmul_sums",
     "matmul_w4a8",
     "matmul_w4a16",
     "matmul_w8a8",

@@ -27,8 +27,9 @@ def token_quantize(
     `symmetric`: int8, the rule "absmax", codes −127 … 127 (1 row: scale = max |x| / 127). Else
     uint8, the rule "asymmetric", with a zero-point: see `affine_params`. Scales are float32
     [M, 1], zero-points uint8 [M, 1], sums int32 [M]. This is `affine_quantize` of whole rows, and
-    Σ_k codes. Rows with NaN or infinity are counted in `nonfinite`. Raises ValueError for rows of
-    more than 8,421,504 values, whose sum may not fit.
+    Σ_k codes. Rows with NaN or infinity are counted in `nonfinite`; what else there is of them,
+    codes, scales, zero-points and sums, is unspecified, and differs from kernel to kernel. Raises
+    ValueError for rows of more than 8,421,504 values, whose sum may not fit.
 
     >>> made = token_quantize(np.float32([[0.5, -1.27]]), symmetric=True)
     >>> made.codes, made.sums
@@ -52,7 +53,8 @@ def token_encode(
 ) -> TokenSums:
     """Codes of `x` [M, K] for given float32 scales [M, 1], and the sums of each row's codes.
 
-    int8, −128 … 127, or, with `zero_point` uint8 [M, 1], uint8: see `affine_encode`.
+    int8, −128 … 127, or, with `zero_point` uint8 [M, 1], uint8: see `affine_encode`. Codes of NaN
+    are unspecified, and so are the sums of rows that hold some.
     """
     x, scale, zero_point, out = _arguments.token_encode(x, scale, zero_point, out)
     qmin, qmax = _arguments.token_grid(zero_point is None)

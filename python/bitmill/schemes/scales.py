@@ -117,6 +117,35 @@ class Scales:
             arrays |= {"offset": _pack(made.offset, self.bits), "super_offset": made.super_offset}
         return arrays
 
+    def nearest(
+        self, scale: Array, offset: Array | None, group_size: int, *, signed: bool
+    ) -> dict[str, Array]:
+        """The arrays whose scales and offsets are nearest to these, float32 [R, groups].
+
+        Steps are the value of a super-block that lies furthest from 0 over the largest code; what
+        the step's dtype cannot hold becomes infinite.
+        """
+        step, each = self._steps(np.abs(scale), (1 << self.bits - signed) - 1, group_size)
+        size = np.where(scale == 0, 0, np.clip(_whole(np.abs(scale) / each), 1, None))
+        codes = np.copysign(size, scale).astype(np.int8 if signed else np.uint8)
+        arrays = {"scale": _pack(codes, self.bits), "super_scale": step}
+        if offset is not None:
+            step, each = self._steps(offset, (1 << self.bits) - 1, group_size)
+            codes = np.maximum(_whole(offset / each), 0).astype(np.uint8)
+            arrays |= {"offset": _pack(codes, self.bits), "super_offset": step}
+        return arrays
+
+    def _steps(self, values: Array, top: int, group_size: int) -> tuple[Array, Array]:
+        """Of each super-block, as it is stored, and of each group, float64 and not 0."""
+        size = self.groups(group_size)
+        starts = np.arange(0, values.shape[1], size)
+        low, high = (f.reduceat(values, starts, axis=1) for f in (np.minimum, np.maximum))
+        most = np.where(high > -low, high, low) / np.float32(top)
+        with np.errstate(over="ignore"):
+            step = kernels.from_float32(np.where(most == 0, np.float32(1), most), self.dtype)
+        each = np.repeat(step.astype(np.float64), size, axis=1)[:, : values.shape[1]]
+        return step, np.where(each == 0, 1, each)
+
     def read(
         self, arrays: Mapping[str, Array], params: tuple[int, ...], group_size: int, *, signed: bool
     ) -> tuple[Array, Array | None]:
@@ -156,6 +185,11 @@ def scales_of(given: Any) -> str | Scales:
         except TypeError as error:
             raise ValueError(f"scales={dict(given)} is no description of Scales: {error}") from None
     return _check.choice(given, "scales", STORAGES)
+
+
+def _whole(codes: Array) -> Array:
+    """Rounded to the nearest code; none is above 255, however small the step became."""
+    return np.minimum(np.rint(codes), 255)
 
 
 def _float32(x: Array) -> Array:

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// Arguments that say how integer sums become codes.
+#pragma once
+#include "bind.hpp"
+
+namespace bitmill::bind {
+
+// multiplier and shift are int32 [cols].
+inline Requantizer requantizer_of(const py::array& multiplier, const py::array& shift, int64_t cols,
+                                  int32_t zero_point, int32_t qmin, int32_t qmax, bool twice) {
+  require(qmin >= -128 && qmin <= qmax && qmax <= 255 && qmax - qmin <= 255,
+          "bitmill._core: codes are of one byte");
+  return {{qmin, qmax, kAbsmax, kF32, 0, kernels().pack},
+          {(const int32_t*)input(multiplier, cols, 4), (const int32_t*)input(shift, cols, 4),
+           zero_point, twice},
+          kernels().columns};
+}
+
+} // namespace bitmill::bind
