@@ -91,6 +91,22 @@ def test_products_of_floats_are_not_rounded_before_they_are_added(fn):
     assert fn.matmul_w4a16(x, w, per_group(1, 16, None, 1), rows=1) == np.float32(exact) != rounded
 
 
+@pytest.mark.parametrize("power", range(2, 24))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sums_that_are_nearly_ties_are_rounded_once(fn, power, sign):
+    # total + a * b, where a * b is half of the last bit of total but for its part 2^(-2 power).
+    a, b = np.float32(1 - 2.0**-power), np.float32(sign * 2.0**-24 * (1 + 2.0**-power))
+    for last in range(4):
+        total = np.float32(1.5 + last * 2.0**-23)
+        values = np.zeros(16, np.float32)
+        values[:2] = total, b
+        given = np.float32([[1, a]]), PANELS.pack(np.uint8([[0, 1]])), per_group(1, 2, None, 1)
+        exact = Fraction(float(total)) + Fraction(float(a)) * Fraction(float(b))
+        near = [np.nextafter(total, np.float32(side)) for side in (0, 2)] + [total]
+        wanted = min(near, key=lambda v: abs(Fraction(float(v)) - exact))
+        assert fn.matmul_w4a16(*given, None, values, rows=1) == wanted
+
+
 def extremes(length, low, high):
     """Rows that have broken kernels which saturate."""
     alternating = np.tile([low, high], length // 2 + 1)[:length]
