@@ -96,10 +96,7 @@ class Layer:
     def nbytes(self):
         """What a product reads of the weights."""
         held = self.packed.arrays
-        if self.layers[0].kernel == "matmul_w4a16":
-            others = {"whole", "whole_scale"}
-        else:
-            others = {"values", "scale" if "whole_scale" in held else "whole_scale"}
+        others = {"whole", "parts"} if self.layers[0].kernel == "matmul_w4a16" else {"values"}
         return sum(array.nbytes for name, array in held.items() if name not in others)
 
 

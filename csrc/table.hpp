@@ -313,7 +313,12 @@ struct Tokens4 {
 constexpr int64_t kMostBytesOfEight = 32; // of x, made ready
 constexpr int64_t kBlockEights = 128; // of x and w that meet before the next are read, or one group
 // Room for the sums of a patch, and for those of the codes of a block of groups.
-constexpr int64_t kMemory4 = kMostRows * kSpan * 4 + kBlockEights * kPanel * 4;
+constexpr int64_t kMemoryCodes = kMostRows * kSpan * 4 + kBlockEights * kPanel * 4;
+// Columns whose weights are unpacked to floats at a time, for products with floats. Room for the sums of a patch,
+// those of groups that go on, and scales and values of these columns.
+constexpr int64_t kBlockColumns = 256;
+constexpr int64_t kMemoryFloats =
+    (2 * kMostRows + kBlockColumns / kEight + kBlockColumns) * kSpan * 4;
 
 // The families of kernels: name of the table's type, of the table.
 #define BITMILL_FAMILIES(FAMILY)                                                                   \

@@ -8,6 +8,7 @@
   VERB(sub_f32, sub(x, y))                                                                         \
   VERB(mul_f32, mul(x, y))                                                                         \
   VERB(div_f32, div(x, y))                                                                         \
+  VERB(add_product_f32, add_product(x, x, y))                                                      \
   VERB(min_f32, min(x, y))                                                                         \
   VERB(max_f32, max(x, y))                                                                         \
   VERB(to_i32, to_i32(x))                                                                          \

@@ -115,7 +115,7 @@ def by_twins(layer, x, dtype="float32"):
     """The outputs of a layer, step by step in NumPy, with `QParams.quantize` where it has some."""
     held, given = layer.weights.arrays, layer.activations
     options = {"rows": layer.weights.shape[0], "group_size": layer.weights.group_size}
-    weights = held["codes"], held.get("whole_scale", held["scale"]), held.get("zero_point")
+    weights = held["codes"], held["scale"], held.get("zero_point")
     if layer.kernel == "matmul_w4a16":
         return reference.matmul_w4a16(
             x, held["codes"], held["scale"], weights[2], held.get("values"), layer.bias, **options,
@@ -125,9 +125,10 @@ def by_twins(layer, x, dtype="float32"):
         q = given.quantize(x)
         params = (None if v is None else np.repeat(v.ravel(), len(x))[:, np.newaxis]
                   for v in (q.scale.astype(np.float32), q.zero_point))  # fmt: skip
-        tokens = q.codes, *params
+        codes, scale, zero_point = q.codes, *params
     else:
-        tokens = reference.token_quantize(x, symmetric=given == "dynamic")[:3]
+        codes, scale, zero_point = reference.token_quantize(x, symmetric=given == "dynamic")[:3]
+    tokens = codes, scale / held.get("parts", np.float32(1)), zero_point
     if layer.kernel == "matmul_w8a8":
         return reference.matmul_w8a8(*tokens, *weights, held["sum"], layer.bias, dtype_name=dtype)
     return reference.matmul_w4a8(
@@ -233,11 +234,11 @@ def test_nibbles_hold_every_code_once(rng):
 def test_values_that_are_whole_numbers_come_as_such_too(rng):
     held = bm.integer.prepack(make(rng, "iq4_nl")).arrays
     assert held["whole"].tolist() == list(bm.IQ4_NL.VALUES)
-    assert "whole_scale" not in held
+    assert held["parts"].tolist() == [1]
     q = make(rng, "learned")
     held = bm.integer.prepack(q).arrays
     assert held["whole"].tolist() == q.arrays["table"].tolist()
-    same_bits(held["whole_scale"], held["scale"] / np.float32(127))
+    assert held["parts"].tolist() == [127]
     assert "whole" not in bm.integer.prepack(make(rng, "nf4")).arrays
     q = bm.quantize(normal(rng, (1, 32)), bm.Table((-128.5, 0, 3)))
     assert "whole" not in bm.integer.prepack(q).arrays

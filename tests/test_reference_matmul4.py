@@ -81,12 +81,30 @@ def test_groups_are_added_in_their_order(fn):
     assert fn.matmul_w4a16(x.astype(np.float32), packed, scale, rows=1, group_size=8) == 2.0**24 + 2
 
 
-def test_floats_of_low_and_high_nibbles_have_sums_of_their_own(fn):
+def test_products_of_floats_are_not_rounded_before_they_are_added(fn):
+    # 3 * (2^24 - 1) by itself would be 3 * 2^24 - 4, and the sum a tie.
     x = np.zeros((1, 16), np.float32)
-    x[0, [0, 1, 4, 5, 8]] = 2.0**24, 1, 1, 1, 1
-    w = PANELS.pack(np.full((1, 16), 9, np.uint8))
-    # 2^24 + 1 + 1 stays; 1 + 1 are 2.
-    assert fn.matmul_w4a16(x, w, per_group(1, 16, None, 1), rows=1) == 2.0**24 + 2
+    x[0, :2] = 2.0**26 - 2.0**3, 2.0**24 - 1
+    w = PANELS.pack(np.uint8([[9, 11] + [8] * 14]))
+    exact = 2**26 - 2**3 + 3 * (2**24 - 1)
+    rounded = np.float32(2**26 - 2**3) + np.float32(3) * np.float32(2**24 - 1)
+    assert fn.matmul_w4a16(x, w, per_group(1, 16, None, 1), rows=1) == np.float32(exact) != rounded
+
+
+@pytest.mark.parametrize("power", range(2, 24))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sums_that_are_nearly_ties_are_rounded_once(fn, power, sign):
+    # total + a * b, where a * b is half of the last bit of total but for its part 2^(-2 power).
+    a, b = np.float32(1 - 2.0**-power), np.float32(sign * 2.0**-24 * (1 + 2.0**-power))
+    for last in range(4):
+        total = np.float32(1.5 + last * 2.0**-23)
+        values = np.zeros(16, np.float32)
+        values[:2] = total, b
+        given = np.float32([[1, a]]), PANELS.pack(np.uint8([[0, 1]])), per_group(1, 2, None, 1)
+        exact = Fraction(float(total)) + Fraction(float(a)) * Fraction(float(b))
+        near = [np.nextafter(total, np.float32(side)) for side in (0, 2)] + [total]
+        wanted = min(near, key=lambda v: abs(Fraction(float(v)) - exact))
+        assert fn.matmul_w4a16(*given, None, values, rows=1) == wanted
 
 
 def extremes(length, low, high):

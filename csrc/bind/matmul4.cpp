@@ -49,7 +49,8 @@ void matmul_w4(const py::array& x, int kind, const py::tuple& x_params, const py
   const auto ready = buffers.get<char>(rows * whole.eights() * kMostBytesOfEight + 1);
   const auto sums = buffers.get<int32_t>(rows * whole.groups(group) + 1);
   const Float t = float_type(type);
-  const Given y(output(out, rows * cols, item_size(t)), t, kF32, rows * cols, buffers);
+  require(t != kF64, "bitmill._core: no such output");
+  char* const to = output(out, rows * cols, item_size(t));
   buffers.check();
   const Tokens4 tokens{input(x, rows * depth, floats ? 4 : 1),
                        (Kind4)kind,
@@ -58,15 +59,16 @@ void matmul_w4(const py::array& x, int kind, const py::tuple& x_params, const py
                        (const float*)param(x_params, 0, rows, 4),
                        (const int32_t*)param(x_params, 1, rows, 4)};
   const auto& table = *kernels().matmul4;
+  const auto pack = floats ? table.pack_floats4[0] : table.pack_tokens4[0];
   run(steps(rows, kMostTileRows), rows * depth, threads, [&](int64_t i) {
     const int64_t row = i * kMostTileRows;
-    table.pack_tokens4[0](&tokens, &weights, &whole, row, std::min(kMostTileRows, rows - row));
+    pack(&tokens, &weights, &whole, row, std::min(kMostTileRows, rows - row));
   });
-  const auto kernel = floats ? table.matmul_w4a16[0] : table.matmul_w4a8[0];
-  each_patch(whole, kMemory4, threads, [&](const Patch& patch, void* memory) {
-    kernel(&tokens, &weights, &whole, patch, memory, (float*)y.at);
-  });
-  y.finish();
+  const auto kernel = floats ? table.matmul_w4a16[t] : table.matmul_w4a8[t];
+  each_patch(whole, floats ? kMemoryFloats : kMemoryCodes, threads,
+             [&](const Patch& patch, void* memory) {
+               kernel(&tokens, &weights, &whole, patch, memory, to);
+             });
 }
 
 } // namespace

@@ -8,13 +8,6 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Rows of the next tile, of so many that are left: as many as registers hold, or half of that, and so on.
-BITMILL_INLINE int64_t tile_rows(int64_t left) {
-  int64_t rows = kTileRows;
-  while (rows > left) rows /= 2;
-  return rows;
-}
-
 // Four bytes at p, of which `there` are there; the others are 0. Those that are there, with `flips` added
 // bit by bit.
 BITMILL_INLINE uint32_t read_four(const void* p, int64_t there, uint32_t flips) {

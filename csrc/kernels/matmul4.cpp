@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The matrix products with weights of 4 bits of one ISA.
-#include "matmul4.hpp"
 #include "fill.hpp"
+#include "matmul_w4a16.hpp"
+#include "matmul_w4a8.hpp"
 
 namespace bitmill::BITMILL_ISA {
 const Matmul4Table matmul4_table = {

@@ -51,7 +51,7 @@ BITMILL_INLINE Vector peak_run(int64_t steps, Vector zero, Step step) {
 
 void peak_fma_f32(int64_t steps, float* out) {
   const f32x16 a = splat(out[0]), b = splat(out[1]);
-  store(out, peak_run(steps, splat(0.0f), [&](f32x16 sum) { return peak_fma(sum, a, b); }));
+  store(out, peak_run(steps, splat(0.0f), [&](f32x16 sum) { return add_product(sum, a, b); }));
 }
 
 void peak_dot_u8i8(int64_t steps, int32_t* out) {

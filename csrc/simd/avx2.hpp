@@ -283,6 +283,9 @@ BITMILL_INLINE f64x8 round(f64x8 x) {
   return {_mm256_round_pd(x.a, kNearest), _mm256_round_pd(x.b, kNearest)};
 }
 
+BITMILL_INLINE f32x16 add_product(f32x16 sum, f32x16 x, f32x16 y) {
+  return {_mm256_fmadd_ps(x.a, y.a, sum.a), _mm256_fmadd_ps(x.b, y.b, sum.b)};
+}
 BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 x, f64x8 y) {
   return {_mm256_fmadd_pd(x.a, y.a, sum.a), _mm256_fmadd_pd(x.b, y.b, sum.b)};
 }
@@ -412,9 +415,6 @@ BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) { return {reduce4(v), reduc
 // For measuring alone: as many multiply-accumulates at a time as registers hold. Without VNNI, the
 // widening form of the dot product, which saturates.
 constexpr int kAccumulators = 6;
-BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 x, f32x16 y) {
-  return {_mm256_fmadd_ps(x.a, y.a, sum.a), _mm256_fmadd_ps(x.b, y.b, sum.b)};
-}
 BITMILL_INLINE __m256i add_dot_u8i8(__m256i sum, __m256i x, __m256i y) {
   const __m256i pairs = _mm256_maddubs_epi16(x, y);
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

@@ -252,6 +252,9 @@ BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
 BITMILL_INLINE i32x16 to_i32(f32x16 x) { return {_mm512_cvt_roundps_epi32(x, kNearest)}; }
 BITMILL_INLINE f32x16 to_f32(i32x16 x) { return _mm512_cvt_roundepi32_ps(x.v, kNearest); }
 
+BITMILL_INLINE f32x16 add_product(f32x16 sum, f32x16 x, f32x16 y) {
+  return _mm512_fmadd_ps(x, y, sum);
+}
 BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 x, f64x8 y) { return _mm512_fmadd_pd(x, y, sum); }
 BITMILL_INLINE f64x8 splat_f64(double x) { return _mm512_set1_pd(x); }
 BITMILL_INLINE f64x8 add(f64x8 x, f64x8 y) { return _mm512_add_pd(x, y); }
@@ -283,9 +286,6 @@ BITMILL_INLINE f64x8 reduce_add_each(const f64x8* v) {
 
 // For measuring alone: as many multiply-accumulates at a time as hide their latency.
 constexpr int kAccumulators = 12;
-BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) {
-  return _mm512_fmadd_ps(a, b, sum);
-}
 BITMILL_INLINE i32x16 add_dot_u8i8(i32x16 sum, i32x16 a, i32x16 b) {
   return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)};
 }

@@ -123,6 +123,25 @@ BITMILL_INLINE int64_t store_unless(int32_t* p, i32x16 x, i32x16 mask) {
   }
   return n;
 }
+// In double the product is exact, and the sum rounded to an odd last bit unless it is exact, so that to round it
+// again changes nothing (Boldo, Melquiond: When double rounding is odd).
+BITMILL_INLINE float add_product(float sum, float a, float b) {
+#if defined(__FP_FAST_FMAF)
+  return __builtin_fmaf(a, b, sum);
+#else
+  const double product = (double)a * b, rounded = product + sum, part = rounded - product;
+  const double rest = (product - (rounded - part)) + (sum - part);
+  uint64_t bits;
+  memcpy(&bits, &rounded, 8);
+  if ((rest < 0 || rest > 0) && bits % 2 == 0) bits += (rest > 0) == (rounded > 0) ? 1 : -1;
+  double odd;
+  memcpy(&odd, &bits, 8);
+  return (float)odd;
+#endif
+}
+BITMILL_INLINE f32x16 add_product(f32x16 sum, f32x16 a, f32x16 b) {
+  BITMILL_LANES(f32x16, add_product(sum.v[i], a.v[i], b.v[i]));
+}
 BITMILL_INLINE f32x16 quotient(f32x16 x, f32x16 s, f32x16) { return div(x, s); }
 
 BITMILL_INLINE f32x16 gather(const float* p, i32x16 at) { BITMILL_LANES(f32x16, get(p + at.v[i])); }
@@ -209,7 +228,6 @@ BITMILL_INLINE f64x8 add_product(f64x8 sum, f64x8 a, f64x8 b) {
 
 // For measuring alone.
 constexpr int kAccumulators = 1;
-BITMILL_INLINE f32x16 peak_fma(f32x16 sum, f32x16 a, f32x16 b) { return add(sum, mul(a, b)); }
 BITMILL_INLINE i32x16 add_dot_u8i8(i32x16 sum, i32x16 a, i32x16 b) {
   for (int i = 0; i < 64; ++i)
     sum.v[i / 4] += (a.v[i / 4] >> i % 4 * 8 & 255) * (int8_t)(b.v[i / 4] >> i % 4 * 8 & 255);

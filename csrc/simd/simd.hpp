@@ -76,8 +76,8 @@
 //   equal_bits(a, b)             f64x8: one bit per lane, set where equal
 //   first_f64(v) second_f64(v)   lanes 0 ... 7 and 8 ... 15 of an i32x16 or f32x16 -> f64x8
 //   read_f64(p) write_f64(p, v)  8 doubles as they are
-//   add_product(sum, a, b)       f64x8: sum + a * b for products of two floats, which are exact in
-//                                double: fused or not, the bits are the same
+//   add_product(sum, a, b)       sum + a * b, rounded once; of f64x8, a and b are floats, whose product is
+//                                exact: fused or not, the bits are the same
 //   reduce_max_each(v)           lane i: the maximum over the lanes of v[i], for 16 vectors of i32;
 //   reduce_min_each(v)           the minimum
 //   reduce_add_each(v)           f64x8, lane i: reduce_add(v[i]), for 8 vectors
@@ -107,12 +107,15 @@
 #define BITMILL_SELDOM __attribute__((noinline, cold))
 #define BITMILL_APART __attribute__((noinline))
 #define BITMILL_NOT_UNROLLED _Pragma("GCC unroll 1")
-// Before the compiler decides what stays in registers: arrays of vectors that it unrolls later do not.
-#define BITMILL_UNROLLED _Pragma("GCC unroll 16")
 #else
 #define BITMILL_SELDOM
 #define BITMILL_APART
 #define BITMILL_NOT_UNROLLED
+#endif
+// Before the compiler decides what stays in registers: arrays of vectors that it unrolls later do not.
+#if defined(__GNUC__) && !defined(BITMILL_ISA_SCALAR)
+#define BITMILL_UNROLLED _Pragma("GCC unroll 16")
+#else
 #define BITMILL_UNROLLED
 #endif
 

@@ -5,8 +5,7 @@
 //
 //   kTileRows, kTileVectors      rows of x, a power of two, and vectors of 16 rows of w whose sums are in
 //                                registers together
-//   kValueRows                   rows of x whose sums of products with floats are in registers together, two of
-//                                each
+//   kFewVectors                  vectors of rows of w whose products with floats run side by side for one row of x
 //   kSmallProducts               whether bytes whose products are small had better go to add_dot_u8i8
 //   PackedFour                   four neighbours of a row of x, int8, as they lie in memory for splat_four
 //   packed_four(x)               the PackedFour of the 4 bytes of a uint32, the lowest first
@@ -25,3 +24,16 @@
 #elif defined(BITMILL_ISA_AVX512)
 #include "tile_avx512.hpp"
 #endif
+
+namespace bitmill::BITMILL_ISA {
+namespace {
+
+// Rows of the next tile, of so many that are left: as many as registers hold, or half of that, and so on.
+BITMILL_INLINE int64_t tile_rows(int64_t left) {
+  int64_t rows = kTileRows;
+  while (rows > left) rows /= 2;
+  return rows;
+}
+
+} // namespace
+} // namespace bitmill::BITMILL_ISA

@@ -7,7 +7,7 @@ namespace bitmill::BITMILL_ISA {
 namespace {
 
 constexpr int kTileRows = 4, kTileVectors = 1; // 8 registers of sums, 4 of weights, 2 of x
-constexpr int kValueRows = 2;                  // 8 registers of sums, 4 of the table
+constexpr int kFewVectors = 1;
 constexpr bool kSmallProducts = true;
 
 struct PackedFour {

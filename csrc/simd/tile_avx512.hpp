@@ -6,7 +6,7 @@ namespace bitmill::BITMILL_ISA {
 namespace {
 
 constexpr int kTileRows = 8, kTileVectors = 3; // 24 registers of sums, 3 of weights, 1 of x
-constexpr int kValueRows = 8;                  // 16 registers of sums
+constexpr int kFewVectors = 3;
 constexpr bool kSmallProducts = false;
 
 struct PackedFour {

@@ -5,7 +5,8 @@
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-constexpr int kTileRows = 1, kTileVectors = 1, kValueRows = 1;
+constexpr int kTileRows = 1, kTileVectors = 1;
+constexpr int kFewVectors = 1;
 constexpr bool kSmallProducts = false;
 
 struct PackedFour {

@@ -141,9 +141,11 @@ class Linear:
     def _multiply_codes(self, x: Tokens, options: dict[str, Any]) -> None:
         held = self.weights.arrays
         if self.kernel == "matmul_w4a8":
+            if "parts" in held:
+                x = x._replace(scale=x.scale / held["parts"])
             kernels.matmul_w4a8(
-                *x, held["codes"], held.get("whole_scale", held["scale"]),
-                held.get("zero_point"), held.get("whole"), self.bias, **options,
+                *x, held["codes"], held["scale"], held.get("zero_point"), held.get("whole"),
+                self.bias, **options,
             )  # fmt: skip
         else:
             kernels.matmul_w8a8(

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bitmill._dtypes import STORAGES, Array, name_of
@@ -28,8 +26,8 @@ def panels(q: QTensor) -> tuple[dict[str, Array], int | None]:
     """The arrays of weights [N, K] that `fits` takes, by panels of 16 rows, and the group size.
 
     "codes" and "scale"; "zero_point" where there are some; of tables "values", float32, and, if
-    they are whole numbers, or 127ths, that int8 holds, "whole" and "whole_scale": the same weights
-    but for roundings of the scale. Raises ValueError for groups that are no multiple of 8.
+    they are whole numbers, or 127ths, that int8 holds, "whole" and "parts", float32 [1]: a value is
+    whole / parts. Raises ValueError for groups that are no multiple of 8.
     """
     size = getattr(q.scheme, "group_size", None)
     if size is not None and size % 8:
@@ -45,7 +43,7 @@ def panels(q: QTensor) -> tuple[dict[str, Array], int | None]:
     if isinstance(q.scheme, TableScheme):
         given = q.scheme.table_of(q.arrays)
         values = np.pad(given, (0, 16 - len(given)), mode="edge")
-        arrays |= {"values": values, **_whole(values, arrays["scale"])}
+        arrays |= {"values": values, **_whole(values)}
     elif q.zero_point is None:
         codes = (codes + np.int8(8)).view(np.uint8)
     else:
@@ -62,13 +60,10 @@ def _params(params: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(spread.reshape(count, 16, groups).swapaxes(1, 2))
 
 
-def _whole(values: Array, scale: Array) -> dict[str, Array]:
-    """Values as int8 codes, and the scales that go with them, if there are such."""
+def _whole(values: Array) -> dict[str, Array]:
+    """Values as int8 codes, and what these are divided by, if there are such."""
     for parts in (np.float32(1), np.float32(127)):
         codes = np.rint(values * parts)
         if (np.abs(codes + np.float32(0.5)) < 128).all() and (codes / parts == values).all():
-            made: dict[str, Any] = {"whole": codes.astype(np.int8)}
-            if parts != 1:
-                made["whole_scale"] = (scale.astype(np.float32) / parts).astype(np.float32)
-            return made
+            return {"whole": codes.astype(np.int8), "parts": np.array([parts])}
     return {}

@@ -24,7 +24,7 @@ class Prepacked:
     `bitmill.kernels.matmul_w8a8`, these are its `w`, `w_scale`, `w_zero_point` and `w_sum`, in this
     order. "w4" is for `matmul_w4a8` and `matmul_w4a16`, whose `group_size` is here too: "codes" and
     "scale"; "zero_point" where there are some; of tables "values", and, if they are whole numbers,
-    or 127ths, that int8 holds, "whole" and perhaps "whole_scale", which `matmul_w4a8` takes.
+    or 127ths, that int8 holds, "whole", which `matmul_w4a8` takes, and "parts", 1 or 127.
     """
 
     layout: str

@@ -11,6 +11,7 @@ from bitmill import _arguments
 from bitmill._dtypes import Array
 from bitmill._sizes import group_count
 from bitmill.reference.convert import from_float32
+from bitmill.reference.fused import add_product
 
 
 def matmul_w4a8(
@@ -86,10 +87,10 @@ def matmul_w4a16(
 
         y = S_0·w_scale_0 + S_1·w_scale_1 + … + bias,  S_g = Σ_{k in g} x·v
 
-    v is values[c] of the code c, or c − w_zero_point, which is exact. A group has two sums, each
-    from 0 on and in the order of k: of the columns 0 … 3, 8 … 11, … of the group, and of the
-    others; S_g is the former + the latter. Every product and every sum is rounded to float32, from
-    left to right (the first sum is 0 + S_0·w_scale_0), and the result to `dtype_name`.
+    v is values[c] of the code c, or c − w_zero_point, which is exact. The sum of a group begins
+    with 0, and each x·v is added to it in the order of k, rounded to float32 once: a product is not
+    rounded before it is added. Those with w_scale are, and their sums, from left to right (the
+    first sum is 0 + S_0·w_scale_0), and the result to `dtype_name`.
 
     `x` is float32 [M, K], `values` float32 [16]. The others, and what is raised, are as in
     `matmul_w4a8`, but for K, which may be any.
@@ -106,10 +107,10 @@ def matmul_w4a16(
     y = np.zeros((len(x), len(codes)), np.float32)
     for group, columns in _groups(x.shape[1], group_size):
         weights = _weights(codes[:, columns], w_zero_point, values, group).astype(np.float32)
-        sums = np.zeros((2, *y.shape), np.float32)
-        for k, (a, b) in enumerate(zip(x[:, columns].T, weights.T, strict=True)):
-            sums[k // 4 % 2] += np.multiply.outer(a, b)
-        y = y + (sums[0] + sums[1]) * _entries(w_scale, group)
+        sums = np.zeros_like(y)
+        for a, b in zip(x[:, columns].T, weights.T, strict=True):
+            sums = add_product(sums, a[:, None], b)
+        y = y + sums * _entries(w_scale, group)
     return _finished(y, bias, dtype_name, out)
 
 

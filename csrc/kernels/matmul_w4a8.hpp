@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Products of matrices, x w^T, with weights of 4 bits, which stay so until they are in registers. Twins:
-// bitmill.reference.matmul_w4a8, .matmul_w4a16. Rows of w lie in panels of 16, one a lane: each load gives eight
-// columns of all of them. Rows of x go over it a tile at a time, a block of groups after the other.
+// Products of codes with weights of 4 bits, x w^T, which stay so until they are in registers. Twin:
+// bitmill.reference.matmul_w4a8. Rows of x go over a panel of w a tile at a time, a block of groups after the other.
 #pragma once
-#include "../simd/tile.hpp"
+#include "weights4.hpp"
 
 namespace bitmill::BITMILL_ISA {
 namespace {
 
-// Some groups of a panel, and what sums of their codes less their zero-points are, for rows of x that have
-// zero-points.
-struct Groups4 {
-  const uint8_t* codes;
-  const char* scale;
-  Float scales;
-  const uint8_t* zero_point;
-  int32_t zero;
-  const int32_t* centred;
-  int64_t groups, eights, eights_of_group; // the last group may have fewer
-};
 // The rows of a tile: made ready, from the first of these groups on, and where their sums are.
 struct Rows4 {
   const void* x;
@@ -28,23 +16,12 @@ struct Rows4 {
   float* out; // kSpan apart
 };
 
-BITMILL_INLINE i32x16 zeros_of(const Groups4& w, int64_t group) {
-  return w.zero_point ? load_u8(w.zero_point + group * kPanel) : splat(w.zero);
-}
-BITMILL_INLINE f32x16 scales_of(const Groups4& w, int64_t group) {
-  const char* at = w.scale + group * kPanel * (w.scales == kF32 ? 4 : 2);
-  return w.scales == kF32   ? load((const float*)at)
-         : w.scales == kF16 ? load((const f16*)at)
-                            : load((const bf16*)at);
-}
 BITMILL_INLINE i32x16 low_nibbles(i32x16 codes) { return and_(codes, splat(0x0f0f0f0f)); }
 BITMILL_INLINE i32x16 high_nibbles(i32x16 codes) { return low_nibbles(right_i32(codes, 4)); }
 
 // Codes times codes, as they are, where that is faster than to look them up: no two products of a code and a byte
 // exceed 2^15.
 struct Codes {
-  static constexpr int kRows = kTileRows;
-  static constexpr bool kExact = true;
   struct Eight {
     int32_t low, high;
   };
@@ -60,8 +37,6 @@ struct Codes {
 
 // Codes times those that a table has instead.
 struct Bytes {
-  static constexpr int kRows = kTileRows;
-  static constexpr bool kExact = true;
   struct Eight {
     PackedFour low, high;
   };
@@ -78,24 +53,6 @@ struct Bytes {
   u8x64 table;
 };
 
-// Floats times the values of a table.
-struct Values {
-  static constexpr int kRows = kValueRows;
-  static constexpr bool kExact = false;
-  struct Eight {
-    float at[kEight]; // in the order of nibbles: columns 0, 4, 1, 5, 2, 6, 3, 7
-  };
-  explicit Values(const void* values) : table(load((const float*)values)) {}
-  f32x16 table;
-};
-
-// Rows of the next tile, of so many that are left.
-template <class Kind> BITMILL_INLINE int64_t tile_rows4(int64_t left) {
-  int64_t rows = Kind::kRows;
-  while (rows > left) rows /= 2;
-  return rows;
-}
-
 // Eight columns of codes, of which `there` are there; the others are `pad`.
 template <class Kind>
 BITMILL_INLINE typename Kind::Eight eight_of(const Tokens4& x, const void* from, int64_t there,
@@ -109,27 +66,15 @@ BITMILL_INLINE typename Kind::Eight eight_of(const Tokens4& x, const void* from,
   fours[0] ^= flips, fours[1] ^= flips;
   return Kind::pack(fours);
 }
-// Eight columns of floats.
-template <>
-BITMILL_INLINE Values::Eight eight_of<Values>(const Tokens4&, const void* from, int64_t there,
-                                              int32_t) {
-  float given[kEight] = {};
-  memcpy(given, from, (size_t)there * sizeof *given);
-  Values::Eight eight;
-  for (int i = 0; i < kEight; ++i) eight.at[i] = given[i % 2 * 4 + i / 2];
-  return eight;
-}
-
 // Rows made ready for tiles: [K / 8][rows of the tile], filled up with what stands for 0.
 template <class Kind>
 BITMILL_APART void pack_tiles(const Tokens4& x, const Product& whole, int64_t row, int64_t rows) {
-  constexpr int64_t kBytes = Kind::kExact ? 1 : 4;
   typename Kind::Eight* to = (typename Kind::Eight*)x.ready + row * whole.eights();
   for (int64_t end = row + rows, count; row < end; row += count) {
-    count = tile_rows4<Kind>(end - row);
+    count = tile_rows(end - row);
     for (int64_t k = 0; k < whole.depth; k += kEight)
       BITMILL_NOT_UNROLLED for (int64_t r = row; r < row + count; ++r) {
-        const char* from = (const char*)x.given + (r * whole.depth + k) * kBytes;
+        const uint8_t* from = (const uint8_t*)x.given + r * whole.depth + k;
         const int32_t pad = x.zero_point ? x.zero_point[r] ^ (x.kind == kUint8 ? 0x80 : 0) : 0;
         *to++ = eight_of<Kind>(x, from, least(kEight, whole.depth - k), pad);
       }
@@ -152,7 +97,6 @@ void sum_groups(const Tokens4& x, const Product& whole, int64_t group, int64_t r
 
 void pack_tokens4(const Tokens4* x, const Weights4* w, const Product* whole, int64_t row,
                   int64_t rows) {
-  if (x->kind == kFloats) return pack_tiles<Values>(*x, *whole, row, rows);
   sum_groups(*x, *whole, w->group, row, rows);
   if constexpr (kSmallProducts)
     if (w->plain) return pack_tiles<Codes>(*x, *whole, row, rows);
@@ -212,49 +156,6 @@ BITMILL_APART void multiply_groups(const void* values, const Groups4& w, const R
   each_group<ROWS>(w, (const Eight*)rows.x, begin, body, end);
 }
 
-// out += (sum over the fours that are low nibbles + sum over the others) * scale, group after group.
-template <int ROWS>
-BITMILL_APART void multiply_values(const void* values, const Groups4& w, const Rows4& rows) {
-  const Values kind(values);
-  f32x16 sum[ROWS][2], zeros;
-  const auto begin = [&](int64_t g) {
-    zeros = to_f32(zeros_of(w, g));
-    BITMILL_UNROLLED for (int r = 0; r < ROWS; ++r) sum[r][0] = sum[r][1] = splat(0.0f);
-  };
-  const auto add_products = [&](const Values::Eight* x, i32x16 codes, auto value) {
-    BITMILL_UNROLLED for (int i = 0; i < kEight; ++i) {
-      const f32x16 one = value(codes);
-      codes = right_i32(codes, 4);
-      BITMILL_UNROLLED for (int r = 0; r < ROWS; ++r) sum[r][i % 2] =
-          add(sum[r][i % 2], mul(splat(x[r].at[i]), one));
-    }
-  };
-  const auto end = [&](int64_t g) {
-    const f32x16 scales = scales_of(w, g);
-    BITMILL_UNROLLED for (int r = 0; r < ROWS; ++r) {
-      float* out = rows.out + r * kSpan;
-      store(out, add(load(out), mul(add(sum[r][0], sum[r][1]), scales)));
-    }
-  };
-  const auto* x = (const Values::Eight*)rows.x;
-  // Without zero-points, one row takes three quarters of the time if it does not subtract them; eight take nine
-  // tenths, which is not worth the code.
-  if (ROWS <= 2 && !w.zero_point)
-    each_group<ROWS>(
-        w, x, begin,
-        [&](const Values::Eight* at, i32x16 codes) {
-          add_products(at, codes, [&](i32x16 c) { return lookup16(kind.table, c); });
-        },
-        end);
-  else
-    each_group<ROWS>(
-        w, x, begin,
-        [&](const Values::Eight* at, i32x16 codes) {
-          add_products(at, codes, [&](i32x16 c) { return sub(lookup16(kind.table, c), zeros); });
-        },
-        end);
-}
-
 // What codes less their zero-points add up to in each group: pads too, as x has its zero-points there.
 template <class Kind>
 BITMILL_APART void centre(const void* values, const Groups4& w, int32_t* out) {
@@ -277,32 +178,14 @@ BITMILL_APART void centre(const void* values, const Groups4& w, int32_t* out) {
 // What a kind of products is made of: its tile for so many rows, and its `centre`.
 using Tile4 = void (*)(const void* values, const Groups4&, const Rows4&);
 struct Products4 {
-  int64_t rows, bytes_of_eight;
+  int64_t bytes_of_eight;
   Tile4 (*tile)(int64_t rows);
   void (*centre)(const void* values, const Groups4&, int32_t* out);
 };
-template <class Kind, int ROWS = Kind::kRows> Tile4 tile_of(int64_t rows) {
+template <class Kind, int ROWS = kTileRows> Tile4 tile_of(int64_t rows) {
   if constexpr (ROWS > 1)
     if (rows < ROWS) return tile_of<Kind, ROWS / 2>(rows);
-  if constexpr (Kind::kExact)
-    return multiply_groups<Kind, ROWS>;
-  else
-    return multiply_values<ROWS>;
-}
-
-// `count` groups of a panel from some group on.
-BITMILL_INLINE Groups4 groups_of(const Weights4& w, const Product& whole, int64_t panel,
-                                 int64_t group, int64_t count) {
-  const int64_t first = group * (w.group / kEight), at = panel * whole.groups(w.group) + group;
-  return {w.codes + (panel * whole.eights() + first) * 4 * kPanel,
-          (const char*)w.scale + at * kPanel * (w.scales == kF32 ? 4 : 2),
-          w.scales,
-          w.zero_point ? w.zero_point + at * kPanel : nullptr,
-          w.zero,
-          nullptr,
-          count,
-          whole.eights() - first,
-          w.group / kEight};
+  return multiply_groups<Kind, ROWS>;
 }
 
 // All sums of a patch, at sums[row * kSpan + column].
@@ -312,7 +195,7 @@ BITMILL_APART void multiply_patch(const Products4& kind, const Tokens4& x, const
   memset(sums, 0, (size_t)(p.rows * kSpan) * sizeof *sums);
   const int64_t groups = whole.groups(w.group), eights = w.group / kEight;
   // One tile does not come back: it goes along the memory.
-  const bool once = p.rows <= kind.rows && !x.zero_point;
+  const bool once = p.rows <= kTileRows && !x.zero_point;
   const int64_t block = once ? groups : eights < kBlockEights ? kBlockEights / eights : 1;
   for (int64_t g = 0; g < groups; g += block)
     for (int64_t col = 0; col < p.cols; col += kPanel) {
@@ -322,7 +205,7 @@ BITMILL_APART void multiply_patch(const Products4& kind, const Tokens4& x, const
         part.centred = centred;
       }
       for (int64_t row = 0, count; row < p.rows; row += count) {
-        for (count = kind.rows; count > p.rows - row;) count /= 2;
+        count = tile_rows(p.rows - row);
         const int64_t skip = (p.row + row) * whole.eights() + g * eights * count;
         const Rows4 rows{
             (const char*)x.ready + skip * kind.bytes_of_eight, x.sums + (p.row + row) * groups + g,
@@ -332,36 +215,15 @@ BITMILL_APART void multiply_patch(const Products4& kind, const Tokens4& x, const
     }
 }
 
-// value = sum * x_scale + bias, rounded after each.
-BITMILL_APART void finish(const Tokens4& x, const Weights4& w, const Product& whole, const Patch& p,
-                          const float* sums, float* out) {
-  for (int64_t row = 0; row < p.rows; ++row) {
-    const f32x16 scale = splat(x.scale ? x.scale[p.row + row] : 1.0f);
-    float* to = out + (p.row + row) * whole.cols + p.col;
-    each_vector(p.cols, [&](int64_t i, auto lanes) {
-      // -0.0 changes nothing.
-      const f32x16 bias = w.bias ? load(w.bias + p.col + i, lanes) : splat(-0.0f);
-      store(to + i, add(mul(load(sums + row * kSpan + i), scale), bias), lanes);
-    });
-  }
-}
-
+template <class T>
 void matmul_w4a8(const Tokens4* x, const Weights4* w, const Product* whole, Patch p, void* memory,
-                 float* out) {
+                 void* out) {
   float* sums = (float*)memory;
-  Products4 kind{Bytes::kRows, sizeof(Bytes::Eight), tile_of<Bytes>, centre<Bytes>};
+  Products4 kind{sizeof(Bytes::Eight), tile_of<Bytes>, centre<Bytes>};
   if constexpr (kSmallProducts)
-    if (w->plain) kind = {Codes::kRows, sizeof(Codes::Eight), tile_of<Codes>, centre<Codes>};
+    if (w->plain) kind = {sizeof(Codes::Eight), tile_of<Codes>, centre<Codes>};
   multiply_patch(kind, *x, *w, *whole, p, sums);
-  finish(*x, *w, *whole, p, sums, out);
-}
-
-void matmul_w4a16(const Tokens4* x, const Weights4* w, const Product* whole, Patch p, void* memory,
-                  float* out) {
-  float* sums = (float*)memory;
-  multiply_patch({Values::kRows, sizeof(Values::Eight), tile_of<Values>, nullptr}, *x, *w, *whole,
-                 p, sums);
-  finish(*x, *w, *whole, p, sums, out);
+  finish<T>(*x, *w, *whole, p, sums, out);
 }
 
 } // namespace
