@@ -15,7 +15,8 @@ import numpy as np
 
 from bitmill._dtypes import Array
 from bitmill._floats import default_floats
-from bitmill.post_training.capture import Tokens
+from bitmill.post_training.by_row import best_by_row, bias_of, mixed_bias
+from bitmill.post_training.capture import FloatLayer, Tokens
 from bitmill.post_training.least_squares import moments_of, solved
 from bitmill.post_training.parameters import factors_of, parameters_of, with_parameters
 from bitmill.qtensor import QTensor
@@ -67,15 +68,8 @@ def refit(q: QTensor, bias: Any, fit: tuple[Any, Any], held_out: tuple[Any, Any]
         raise TypeError(f"q is {q!r}; wanted a QTensor of 2 dimensions")
     seen, unseen = _tokens(fit, q, "fit"), _tokens(held_out, q, "held_out")
     given = None if bias is None else vector(bias, "bias", q.shape[0])
-    best = Refitted(q, given, np.zeros(q.shape[0], bool))
-    with np.errstate(over="ignore", invalid="ignore"):  # rows of which this is true stay
-        least = _errors(q, given, unseen)
-        for weights, new_bias in _candidates(q, seen):
-            error = _errors(weights, new_bias, unseen)
-            better = error < least
-            least = np.where(better, error, least)
-            best = _mixed(best, Refitted(weights, new_bias, better))
-    return best
+    first = Refitted(q, given, np.zeros(q.shape[0], bool))
+    return best_by_row(first, _candidates(q, seen), _floats, _mixed, unseen)
 
 
 def _tokens(given: tuple[Any, Any], q: QTensor, name: str) -> Tokens:
@@ -91,22 +85,15 @@ def _tokens(given: tuple[Any, Any], q: QTensor, name: str) -> Tokens:
     return Tokens(x, y)
 
 
-def _errors(q: QTensor, bias: Array | None, tokens: Tokens) -> Array:
-    """Squared errors of each row, summed over tokens, float64."""
-    lost = tokens.x @ q.dequantize().T - tokens.y
-    if bias is not None:
-        lost += bias
-    sums: Array = np.square(lost, dtype=np.float64).sum(axis=0)
-    return sums
+def _floats(made: Refitted) -> FloatLayer:
+    return FloatLayer(made.weights.dequantize(), made.bias)
 
 
-def _candidates(q: QTensor, tokens: Tokens) -> Iterator[tuple[QTensor, Array]]:
+def _candidates(q: QTensor, tokens: Tokens) -> Iterator[Refitted]:
     """Weights as they are with the bias that they need, then those by each ridge."""
-    means = [each.mean(axis=0, dtype=np.float64) for each in tokens]
 
-    def with_bias(weights: QTensor) -> tuple[QTensor, Array]:
-        bias: Array = means[1] - weights.dequantize().astype(np.float64) @ means[0]
-        return weights, bias.astype(np.float32)
+    def with_bias(weights: QTensor) -> Refitted:
+        return Refitted(weights, bias_of(weights.dequantize(), tokens), np.ones(q.shape[0], bool))
 
     yield with_bias(q)
     held = parameters_of(q)
@@ -117,15 +104,10 @@ def _candidates(q: QTensor, tokens: Tokens) -> Iterator[tuple[QTensor, Array]]:
         yield with_bias(with_parameters(q, moved))
 
 
-def _mixed(old: Refitted, new: Refitted) -> Refitted:
-    """The new weights and bias for the rows that `new` keeps, the old for all others."""
-    if not new.kept.any():
-        return old
-    rows = new.kept[:, np.newaxis]
+def _mixed(old: Refitted, new: Refitted, rows: Array) -> Refitted:
     arrays = dict(old.weights.arrays)
     for name, array in new.weights.arrays.items():
         if array is not arrays[name]:  # parameters, a row for each row of weights
-            arrays[name] = np.where(rows, array, arrays[name])
-    assert new.bias is not None
-    bias = np.where(new.kept, new.bias, np.float32(0) if old.bias is None else old.bias)
-    return Refitted(replace(old.weights, arrays=arrays), bias, old.kept | new.kept)
+            arrays[name] = np.where(rows[:, np.newaxis], array, arrays[name])
+    weights = replace(old.weights, arrays=arrays)
+    return Refitted(weights, mixed_bias(old.bias, new.bias, rows), old.kept | rows)
