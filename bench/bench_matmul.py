@@ -93,6 +93,39 @@ def bench_w8a8(race, weights, layer, isa, scheme, tokens):
     note(race, operations)
 
 
+@pytest.fixture(scope="module")
+def qlinears(weights, layer):
+    """The same weights as layers in integers alone."""
+    x, scheme = layer.activations(16), bm.Affine(8, axis=None)
+    params = {"x": bm.calibrate([x], scheme), "y": bm.calibrate([x @ weights["f32"].T], scheme)}
+    return [bm.integer.QLinear(layer.q, **params) for _ in range(COPIES)]
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 128])
+def bench_qlinear(race, weights, layer, qlinears, isa, tokens):
+    """Codes to codes, beside W8A8, which gives floats."""
+    first = qlinears[0]
+    x = first.x.params.quantize(layer.activations(tokens))
+    sums = np.int32(x.codes.astype(np.int64) @ layer.q.codes[CHECKED].T + first.bias[CHECKED])
+    wanted = reference.requantize(
+        sums, *(part[CHECKED] for part in first.factor), qmin=-128, qmax=127
+    )
+    same_bits(first(x).codes[:, CHECKED].copy(), wanted)
+    rows = bm.quantize(layer.activations(tokens), bm.Affine(8))
+    out = np.empty((tokens, layer.q.shape[0]), np.float32)
+    floats = [partial(bm.integer.matmul, rows, p, out=out, num_threads=1) for p in layer.packed]
+    operations = 2 * x.size * layer.q.shape[0]
+    race(
+        in_turn([partial(q, x, num_threads=1) for q in qlinears]),
+        size=layer.q.size,
+        nbytes=layer.packed[0].nbytes,
+        ceiling=one_pass(weights["f32"], 0) if tokens == 1 else None,
+        rivals={"W8A8": in_turn(floats)}
+        | ({"dot peak": dot_peak(operations)} if tokens > 1 else {}),
+    )
+    note(race, operations)
+
+
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("tokens", TOKENS)
 def bench_w8a8_peers(race, layer, tokens, peer):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """int32 sums to codes, a factor a column, beside NumPy and a stream that writes a fourth.
 
-The stream is of the whole --shape: sums of 512 tokens alone would stay in the last cache.
+The stream is of the whole --shape, and the tokens are so many that the codes go past the caches as
+its output does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from arrays import empty
 from bitmill import kernels, reference
 from ceilings import one_pass
 
-TOKENS = 512
+TOKENS = 2048
 
 
 @pytest.fixture(scope="module")

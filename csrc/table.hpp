@@ -84,15 +84,18 @@ struct ColumnParams {
 };
 
 // What sums of products are multiplied by, an entry per column: multiplier * 2^(shift - 31), where multiplier is
-// 0 or 2^30 ... 2^31 - 1 and shift -31 ... 30. `twice` says that there are two roundings.
+// 0 or 2^30 ... 2^31 - 1 and shift -31 ... 30. `twice` says that there are two roundings; `right` that every
+// multiplier is above 0, every shift kLeastRight ... kMostRight, and the zero-point of one byte.
 struct Multipliers {
   const int32_t *multiplier, *shift;
   int32_t zero_point;
-  bool twice;
+  bool twice, right;
   BITMILL_SHARED Multipliers from(int64_t col) const {
-    return {multiplier + col, shift + col, zero_point, twice};
+    return {multiplier + col, shift + col, zero_point, twice, right};
   }
 };
+
+constexpr int32_t kLeastRight = -21, kMostRight = -2;
 
 // Scales whose reciprocals, and the products with them, neither overflow nor lose bits.
 constexpr float kLeastScale = 0x1p-90f, kMostScale = 0x1p90f;

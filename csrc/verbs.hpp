@@ -41,6 +41,7 @@
   VERB(left_each, left_each(i, and_(j, splat(31))))                                                \
   VERB(right_each, right_each(i, and_(j, splat(31))))                                              \
   VERB(mul_high, mul_high(i, j, times_2_31(and_(j, splat((1 << 30) - 1)))))                        \
+  VERB(mul_high_alone, mul_high(i, j))                                                             \
   VERB(mul_q31, mul_q31(i, j))                                                                     \
   VERB(to_f32, to_f32(i))
 

@@ -518,6 +518,9 @@ def _factors(rng: np.random.Generator, i: int, columns: int) -> tuple[tuple[Any,
     some = rng.random(columns) < 0.2
     multiplier[some] = rng.choice(np.int32([0, 1 << 30, 2**31 - 1, 3 << 29]), some.sum())
     shift = rng.integers(*[(-31, 31), (-12, 2), (0, 31), (-31, 1)][i % 4], columns).astype(np.int32)
+    if i % 8 >= 4:  # as they are in layers: nothing goes to the left, and nothing far to the right
+        multiplier[multiplier == 0] = 1 << 30
+        shift = rng.integers(-21, -1, columns, np.int32)
     of, low, high = [("int8", -128, 127), ("uint8", 0, 255)][i % 2]
     zero_point = int(rng.integers(low, high + 1))
     qmin, qmax = sorted(int(v) for v in rng.integers(low, high + 1, 2))

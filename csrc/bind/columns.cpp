@@ -10,7 +10,8 @@
 namespace bitmill::bind {
 namespace {
 
-constexpr int64_t kSpan = 4096; // columns whose parameters stay in L2
+// Columns whose parameters stay in L2: 16 bytes each, or 8 of factors.
+constexpr int64_t kSpan = 4096, kFactorsSpan = 16384;
 
 // one(columns, the first of them, index of the first value) for pieces of a few rows, down the same
 // columns: what a piece asks for below its own rows is what the next one reads.
@@ -114,7 +115,7 @@ void requantize(const py::array& x, int64_t rows, int64_t cols, const py::array&
   const Requantizer r = requantizer_of(multiplier, shift, cols, zero_point, qmin, qmax, twice);
   const int32_t* from = (const int32_t*)input(x, rows * cols, 4);
   char* to = output(codes, rows * cols, 1);
-  each_piece(rows, cols, kSpan, x.nbytes(), codes.nbytes(), threads,
+  each_piece(rows, cols, kFactorsSpan, x.nbytes(), codes.nbytes(), threads,
              [&](Columns piece, int64_t col, int64_t at) {
                r.columns->requantize[0](&r.q, from + at, piece, r.m.from(col), to + at);
              });

@@ -32,20 +32,6 @@ template <class T> BITMILL_INLINE Ahead<T> far_ahead(const T* x) {
   return {x + kFarAhead / (int64_t)sizeof(T), true};
 }
 
-// Where codes go; past the caches, lines of them.
-template <class Code> struct Put {
-  Code* to;
-  bool past;
-
-  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
-  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
-    if (past)
-      stream_bytes(to + i, codes);
-    else
-      store_bytes(to + i, codes);
-  }
-};
-
 // Those of a batch, `encode` at most kChunk at a time: more than once only if its one group is long.
 template <class T, class Codes, class Encode>
 BITMILL_INLINE void encode_batch(const Batch<T>& batch, int64_t group, Codes& codes,

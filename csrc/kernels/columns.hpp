@@ -25,19 +25,24 @@ template <class T> struct RowLines {
   BITMILL_INLINE RowLines(T* out, int64_t row_step, bool streams)
       : lines{Lines(out, streams), Lines(out + row_step, streams),
               Lines(out + 2 * row_step, streams), Lines(out + 3 * row_step, streams)} {}
-  // One piece of columns of `rows` rows, of at most Lines::kRoom bytes: body writes to to[row].
-  template <class Body> BITMILL_INLINE void piece(int64_t rows, int64_t cols, Body body) {
-    for (int64_t r = 0; r < rows; ++r) to[r] = (T*)lines[r].room();
+  // One piece of columns of `rows` rows, of at most Lines::kRoom bytes: body writes to to[row]. If it is
+  // straight, body may stream it; `past` says that it does.
+  template <class Body>
+  BITMILL_INLINE void piece(int64_t rows, int64_t cols, bool past, Body body) {
+    const int64_t bytes = cols * (int64_t)sizeof(T);
+    for (int64_t r = 0; r < rows; ++r) to[r] = (T*)(past ? lines[r].next() : lines[r].room());
     body();
-    for (int64_t r = 0; r < rows; ++r) lines[r].advance(cols * (int64_t)sizeof(T));
+    for (int64_t r = 0; r < rows; ++r)
+      if (past)
+        lines[r].pass(bytes);
+      else
+        lines[r].advance(bytes);
   }
-  // The same for one that is whole lines in every row, which body streams; whether it was.
-  template <class Body> BITMILL_INLINE bool straight(int64_t rows, int64_t cols, Body body) {
+  // Whether the next piece is whole lines in every row.
+  BITMILL_INLINE bool straight(int64_t rows, int64_t cols) const {
     const int64_t bytes = cols * (int64_t)sizeof(T);
     for (int64_t r = 0; r < rows; ++r)
       if (lines[r].straight(bytes) != bytes) return false;
-    body();
-    for (int64_t r = 0; r < rows; ++r) lines[r].pass(bytes);
     return true;
   }
   BITMILL_INLINE void finish(int64_t rows) {
@@ -78,18 +83,30 @@ BITMILL_INLINE void encode_block(const T* x, int64_t row_step, const Encoder& en
   store_quarters(to[0] + i, to[1] + i, to[2] + i, to[3] + i, stored.bytes(codes));
 }
 
-// encoder_at(i, lanes) is the encoder of the columns from i on.
-template <class T, class Code, class EncoderAt>
+// No way of its own with whole lines.
+struct NoLines {
+  static constexpr bool any = false;
+  template <class T, class Code>
+  BITMILL_INLINE int64_t operator()(const T*, int64_t, int64_t, Code* const*, bool) const {
+    return 0;
+  }
+};
+
+// encoder_at(i, lanes) is the encoder of the columns from i on. With lines.any, lines(x, i, n, to, past) encodes, of n
+// columns of kRows rows, those that are whole lines of codes, and says how many; with `past`, it streams them.
+template <class T, class Code, class EncoderAt, class EncodeLines>
 BITMILL_INLINE void encode_columns_by(const T* x, const Columns& c, const Stored& stored,
-                                      Code* codes, const EncoderAt& encoder_at) {
+                                      Code* codes, const EncoderAt& encoder_at,
+                                      const EncodeLines& lines) {
   constexpr int64_t kPiece = Lines::kStep / (int64_t)sizeof(Code);
   each_rows(c.rows, [&](int64_t row, int64_t rows) {
     const T* from = x + row * c.row_step;
     RowLines<Code> out(codes + row * c.row_step, c.row_step, c.streams);
     for (int64_t col = 0; col < c.cols; col += kPiece) {
       const int64_t n = least(c.cols - col, kPiece);
-      out.piece(rows, n, [&] {
-        int64_t i = 0;
+      const bool past = lines.any && rows == kRows && out.straight(rows, n);
+      out.piece(rows, n, past, [&] {
+        int64_t i = lines.any && rows == kRows ? lines(from + col, col, n, out.to, past) : 0;
         if constexpr (sizeof(Code) == 1)
           for (; rows == kRows && i + 16 <= n; i += 16)
             encode_block(from + col + i, c.row_step, encoder_at(col + i, Whole()), stored, out.to,
@@ -112,10 +129,11 @@ template <class Encode, class T, class Code>
 BITMILL_INLINE void encode_columns(const Quantizer& q, const T* x, const Columns& c,
                                    ColumnParams given, Code* codes) {
   const Stored stored(q);
-  encode_columns_by(x, c, stored, codes, [&](int64_t i, auto lanes) {
+  const auto encoder_at = [&](int64_t i, auto lanes) {
     const Steps steps = steps_at(q, given, i, lanes);
     return ColumnEncoder<Encode>{Encode(steps, stored.top), steps.shift};
-  });
+  };
+  encode_columns_by(x, c, stored, codes, encoder_at, NoLines());
 }
 
 // For scales without reciprocals, and codes of two bytes.
@@ -162,16 +180,18 @@ void decode_columns(const Quantizer& q, const Code* codes, const Columns& c, Col
         return decode(xor_(load_code(from + r * c.row_step + col + i, lanes), flip));
       };
       if constexpr (sizeof(T) == 4) // a vector is a line
-        if (out.straight(rows, n, [&] {
-              // Row by row: memory likes long bursts, and the parameters are in L1.
-              for (int64_t r = 0; r < rows; ++r)
-                for (int64_t i = 0; i < n; i += 16) {
-                  const Decoder decode = decoder_at(q, given, flip, col + i, Whole());
-                  out.lines[r].line(4 * i, bytes_of(decoded(r, i, decode, Whole())));
-                }
-            }))
+        if (out.straight(rows, n)) {
+          out.piece(rows, n, true, [&] {
+            // Row by row: memory likes long bursts, and the parameters are in L1.
+            for (int64_t r = 0; r < rows; ++r)
+              for (int64_t i = 0; i < n; i += 16) {
+                const Decoder decode = decoder_at(q, given, flip, col + i, Whole());
+                stream_bytes(out.to[r] + i, bytes_of(decoded(r, i, decode, Whole())));
+              }
+          });
           continue;
-      out.piece(rows, n, [&] {
+        }
+      out.piece(rows, n, false, [&] {
         each_vector(n, [&](int64_t i, auto lanes) {
           const Decoder decode = decoder_at(q, given, flip, col + i, lanes);
           for (int64_t r = 0; r < rows; ++r)

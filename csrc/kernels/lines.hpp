@@ -15,6 +15,20 @@ template <class T, class At> BITMILL_INLINE u8x64 line_of(At at) {
     return rounded<T>(at(0), at(16));
 }
 
+// Where codes go; past the caches, lines of them.
+template <class Code> struct Put {
+  Code* to;
+  bool past;
+
+  BITMILL_INLINE Put operator+(int64_t n) const { return {to + n, past}; }
+  BITMILL_INLINE void bytes(int64_t i, u8x64 codes) const {
+    if (past)
+      stream_bytes(to + i, codes);
+    else
+      store_bytes(to + i, codes);
+  }
+};
+
 // A line is either streamed whole or stored: the two kinds mixed in one line cost several times more
 // than either. So a buffer starts where `to` lies in its line, and the bytes left over after the last
 // whole line go into the next one.

@@ -55,11 +55,84 @@ class Rescaler {
   bool twice_, lifts_;
 };
 
+// The same for 16 columns from i on where m.right. Rounding once then adds a whole number to the high half of
+// the product and needs nothing of the low one; and no sum with the zero-point overflows.
+template <bool TWICE> class RightRescaler {
+ public:
+  BITMILL_INLINE RightRescaler(const Multipliers& m, int64_t i, i32x16 zero_point)
+      : multiplier_(load_i32(m.multiplier + i)), right_(xor_(load_i32(m.shift + i), splat(-1))) {
+    const i32x16 added = add(add(zero_point, zero_point), splat(1));
+    added_ = TWICE ? added : left_each(added, sub(right_, splat(1)));
+    // x * m * 2 = x * (m * 2 - 2^32) + x * 2^32, and that multiplier has 32 bits.
+    if (TWICE) multiplier_ = add(multiplier_, multiplier_);
+  }
+  BITMILL_INLINE i32x16 operator()(i32x16 x) const {
+    if constexpr (TWICE) {
+      const i32x16 product = add(mul_high(x, multiplier_, times_2_31(splat(1))), x);
+      const i32x16 sided = add(product, sign_mask(x)); // a product of 0 becomes 0 all the same
+      return right_each(add(right_each(sided, right_), added_), splat(1));
+    } else {
+      return right_each(add(mul_high(x, multiplier_), added_), right_);
+    }
+  }
+
+ private:
+  i32x16 multiplier_, right_, added_;
+};
+
+// Lines of codes of kRows rows.
+template <bool TWICE>
+BITMILL_INLINE int64_t rescale_lines(const int32_t* x, int64_t row_step, const Multipliers& m,
+                                     i32x16 zero_point, const Stored& stored, int64_t n,
+                                     uint8_t* const* to, bool past) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    i32x16 codes[kRows][4];
+    BITMILL_NOT_UNROLLED for (int v = 0; v < 4; ++v) {
+      const RightRescaler<TWICE> rescale(m, i + 16 * v, zero_point);
+      BITMILL_UNROLLED for (int r = 0; r < kRows; ++r) {
+        const int32_t* from = x + r * row_step + i + 16 * v;
+        prefetch_far(from + kRows * row_step);
+        codes[r][v] = rescale(load_i32(from));
+      }
+    }
+    const u8x64 none = splat_u8(0);
+    BITMILL_UNROLLED for (int r = 0; r < kRows; ++r) {
+      const i32x16* c = codes[r];
+      Put<uint8_t>{to[r], past}.bytes(
+          i, stored.bytes(narrow<float>(c[0], c[1], none, c[2], c[3], none)));
+    }
+  }
+  return i;
+}
+
+// Whole lines where m.right.
+struct RescaledLines {
+  bool any;
+  const Columns& c;
+  const Multipliers& m;
+  const Stored& stored;
+  int32_t zero_point;
+
+  BITMILL_INLINE int64_t operator()(const int32_t* x, int64_t i, int64_t n, uint8_t* const* to,
+                                    bool past) const {
+    if constexpr (!kRegisters) return 0;
+    const i32x16 zero_points = splat(zero_point);
+    const Multipliers some = m.from(i);
+    return m.twice ? rescale_lines<true>(x, c.row_step, some, zero_points, stored, n, to, past)
+                   : rescale_lines<false>(x, c.row_step, some, zero_points, stored, n, to, past);
+  }
+};
+
 void requantize(const Quantizer* q, const int32_t* x, Columns c, Multipliers m, void* codes) {
-  encode_columns_by(x, c, Stored(*q), (uint8_t*)codes, [&](int64_t i, auto lanes) {
+  const Stored stored(*q);
+  const int32_t zero_point = m.zero_point - q->qmin;
+  const auto rescaler_at = [&](int64_t i, auto lanes) {
     return Rescaler(load_i32(m.multiplier + i, lanes), load_i32(m.shift + i, lanes), m.twice,
-                    splat(m.zero_point - q->qmin));
-  });
+                    splat(zero_point));
+  };
+  encode_columns_by(x, c, stored, (uint8_t*)codes, rescaler_at,
+                    RescaledLines{kRegisters && m.right, c, m, stored, zero_point});
 }
 
 } // namespace

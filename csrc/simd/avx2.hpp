@@ -237,6 +237,12 @@ BITMILL_INLINE __m256i mul_high(__m256i x, __m256i y, __m256i even, __m256i odd)
 BITMILL_INLINE i32x16 mul_high(i32x16 x, i32x16 y, i64x16 z) {
   return {mul_high(x.a, y.a, z.even_a, z.odd_a), mul_high(x.b, y.b, z.even_b, z.odd_b)};
 }
+BITMILL_INLINE __m256i mul_high(__m256i x, __m256i y) {
+  return high_halves(_mm256_mul_epi32(x, y), _mm256_mul_epi32(odd_lanes(x), odd_lanes(y)));
+}
+BITMILL_INLINE i32x16 mul_high(i32x16 x, i32x16 y) {
+  return {mul_high(x.a, y.a), mul_high(x.b, y.b)};
+}
 BITMILL_INLINE __m256i mul_q31(__m256i x, __m256i y) {
   const auto twice = [](__m256i v) {
     return _mm256_add_epi64(_mm256_add_epi64(v, v), _mm256_set1_epi64x(int64_t(1) << 31));

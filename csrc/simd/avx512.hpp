@@ -241,6 +241,10 @@ BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i64x16 c) {
   return {high_halves(_mm512_add_epi64(_mm512_mul_epi32(a.v, b.v), c.even),
                       _mm512_add_epi64(_mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v)), c.odd))};
 }
+BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b) {
+  return {
+      high_halves(_mm512_mul_epi32(a.v, b.v), _mm512_mul_epi32(odd_lanes(a.v), odd_lanes(b.v)))};
+}
 BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
   const auto twice = [](__m512i v) {
     return _mm512_add_epi64(_mm512_add_epi64(v, v), _mm512_set1_epi64(int64_t(1) << 31));

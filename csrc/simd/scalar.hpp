@@ -180,6 +180,9 @@ BITMILL_INLINE i64x16 times_2_31(i32x16 a) { BITMILL_LANES(i64x16, (int64_t)a.v[
 BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b, i64x16 c) {
   BITMILL_LANES(i32x16, (int32_t)(((int64_t)a.v[i] * b.v[i] + c.v[i]) >> 32));
 }
+BITMILL_INLINE i32x16 mul_high(i32x16 a, i32x16 b) {
+  BITMILL_LANES(i32x16, (int32_t)(((int64_t)a.v[i] * b.v[i]) >> 32));
+}
 BITMILL_INLINE i32x16 mul_q31(i32x16 a, i32x16 b) {
   BITMILL_LANES(i32x16, (int32_t)(((int64_t)a.v[i] * b.v[i] + (1 << 30)) >> 31));
 }

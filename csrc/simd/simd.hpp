@@ -29,6 +29,7 @@
 //   left_each(v, n) right_each   the same by the lanes of n, 0 ... 31
 //   times_2_31(v)                i64x16: v * 2^31, v >= 0
 //   mul_high(a, b, c)            (a * b + c) >> 32 of signed lanes, c an i64x16; the sum must fit 64 bits
+//   mul_high(a, b)               (a * b) >> 32
 //   mul_q31(a, b)                (a * b + 2^30) >> 31; -2^31 for -2^31 times itself
 //   quotient(x, s, r)            div(x, s) to the bit, given r = 1 / s, where 2^-90 <= |s| <= 2^90 and
 //                                2^-3 <= |x / s| < 2^31; a smaller quotient may come out as any number

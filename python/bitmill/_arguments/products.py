@@ -232,12 +232,12 @@ def _requantized(
     """Raise unless sums of so many columns can become codes by these."""
     _check.shaped(multiplier, "multiplier", (columns,), ("int32",))
     _check.shaped(shift, "shift", (columns,), ("int32",))
-    if ((multiplier < 1 << 30) & (multiplier != 0)).any():
+    if multiplier[multiplier < 1 << 30].any():
         raise ValueError(
             "multiplier has values other than 0 and 2^30 to 2^31 - 1: "
             "take those of bm.integer.quantize_multiplier"
         )
-    if ((shift < LEAST_SHIFT) | (shift > MOST_SHIFT)).any():
+    if columns and not LEAST_SHIFT <= shift.min() <= shift.max() <= MOST_SHIFT:
         raise ValueError(f"shift has values outside {LEAST_SHIFT}..{MOST_SHIFT}")
     codes_between(zero_point, qmin, qmax, dtype_name)
     _check.choice(rounding, "rounding", ROUNDINGS)
