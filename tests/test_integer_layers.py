@@ -263,3 +263,11 @@ def test_operands_that_do_not_fit_are_refused(call, error, message):
 
 def test_a_layer_says_what_it_is():
     assert repr(LAYER) == "QLinear(5 to 2, int8 to int8)"
+
+
+@pytest.mark.parametrize("shape", [(18,), (1, 19), ()])
+def test_biases_of_another_shape_are_named(shape):
+    w = np.ones((19, 8), np.float32)
+    params = bm.calibrate([w], bm.Affine(8, axis=None))
+    with pytest.raises(ValueError, match=r"bias has shape .* wanted \(19,\)"):
+        bm.integer.QLinear.from_floats(w, np.zeros(shape), x=params, y=params)

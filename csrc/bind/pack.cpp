@@ -25,12 +25,13 @@ bool pack(const py::array& codes, int64_t rows, int64_t cols, int bits, bool is_
   uint32_t* to = (uint32_t*)output(out, rows * words.per_row(), 4);
   const auto kernel = kernels().pack->pack[bits];
   const Pieces pieces(rows, cols, 64);
+  const bool past = streams(out.nbytes()); // with the GIL: it asks the dtype
   std::atomic<bool> fits{true};
   run(pieces.count(), rows * cols, threads, [&](int64_t i) {
     const auto p = pieces[i];
     bool out_of_range = false;
-    kernel(from + p.row * cols + p.col, {p.rows, p.cols, p.cols, streams(out.nbytes())},
-           bias_of(bits, is_signed), to + words.at(p.row, p.col), &out_of_range);
+    kernel(from + p.row * cols + p.col, {p.rows, p.cols, p.cols, past}, bias_of(bits, is_signed),
+           to + words.at(p.row, p.col), &out_of_range);
     if (out_of_range) fits.store(false, std::memory_order_relaxed);
   });
   return fits.load();
@@ -45,10 +46,11 @@ void unpack(const py::array& packed, int64_t rows, int64_t cols, int bits, bool 
   uint8_t* to = (uint8_t*)output(out, rows * cols, 1);
   const auto kernel = kernels().pack->unpack[bits];
   const Pieces pieces(rows, cols, 64);
+  const bool past = streams(out.nbytes()); // with the GIL: it asks the dtype
   run(pieces.count(), rows * cols, threads, [&](int64_t i) {
     const auto p = pieces[i];
-    kernel(from + words.at(p.row, p.col), {p.rows, p.cols, p.cols, streams(out.nbytes())},
-           bias_of(bits, is_signed), to + p.row * cols + p.col);
+    kernel(from + words.at(p.row, p.col), {p.rows, p.cols, p.cols, past}, bias_of(bits, is_signed),
+           to + p.row * cols + p.col);
   });
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Integer products of matrices, x w^T, and what makes values or codes of them. Twins:
-// bitmill.reference.matmul_int8, .matmul_sums, .matmul_requantized, .matmul_w8a8. Rows of x go through registers a tile at a time; rows of w lie in panels of 16, four
-// neighbours of each side by side, [N / 16][K / 4][16][4], as uint8.
+// bitmill.reference.matmul_int8, .matmul_sums, .matmul_requantized, .matmul_w8a8. Rows of x go through registers a
+// tile at a time; rows of w lie in panels of 16, four neighbours of each side by side, [N / 16][K / 4][16][4], as uint8.
 #pragma once
 #include "../simd/tile.hpp"
 

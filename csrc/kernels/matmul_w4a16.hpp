@@ -28,7 +28,8 @@ void pack_floats4(const Tokens4* x, const Weights4*, const Product* whole, int64
 template <class Body> BITMILL_INLINE void each_column(i32x16 eight, const Body& body) {
   BITMILL_UNROLLED for (int column = 0; column < kEight; ++column) {
     i32x16 codes = column < kEight / 2 ? eight : right_i32(eight, 4);
-    if (column % (kEight / 2)) codes = right_i32(codes, column % (kEight / 2) * 8);
+    const int byte = column % (int)(kEight / 2);
+    if (byte) codes = right_i32(codes, byte * 8);
     body(column, codes);
   }
 }

@@ -5,7 +5,7 @@
 //
 //   kTileRows, kTileVectors      rows of x, a power of two, and vectors of 16 rows of w whose sums are in
 //                                registers together
-//   kFewVectors                  vectors of rows of w whose products with floats run side by side for one row of x
+//   kFewVectors                  vectors of rows of w whose products with floats run side by side for one or two rows of x
 //   kSmallProducts               whether bytes whose products are small had better go to add_dot_u8i8
 //   PackedFour                   four neighbours of a row of x, int8, as they lie in memory for splat_four
 //   packed_four(x)               the PackedFour of the 4 bytes of a uint32, the lowest first

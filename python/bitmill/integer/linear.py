@@ -109,7 +109,7 @@ class Linear:
 
         `x` is what `bm.quantize` takes. The docstrings of the kernels in `bitmill.reference` say
         what is rounded, and when. Raises ValueError if x has not K columns, or, where it is
-        quantized, NaN or infinity.
+        quantized, NaN, infinity, or a token whose range overflows float32.
         """
         values = _check.array(x)
         rows, length = self.weights.shape

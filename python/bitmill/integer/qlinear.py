@@ -64,6 +64,7 @@ class QLinear:
         rows, length = codes.shape
         w_scale = np.float64(scale[:, 0])
         wanted = np.zeros(rows) if bias is None else bias
+        _check_bias(wanted, rows)
         self.bias = quantize_bias(wanted, self.x.scale, w_scale, length=length)
         self.factor = quantize_multiplier(self.x.scale * w_scale / self.y.scale)
         self.limits = self.y.limits(activation)
@@ -84,6 +85,7 @@ class QLinear:
         q = quantize(weight, WEIGHTS)
         if bias is None:
             return cls(q, x=x, **options)
+        _check_bias(bias, q.shape[0])
         assert q.scale is not None
         length, given = q.shape[1], static(x, "x").scale
         with np.errstate(over="ignore"):  # which is refused
@@ -116,3 +118,9 @@ class QLinear:
     def __repr__(self) -> str:
         rows, length = self.shape
         return f"QLinear({length} to {rows}, {self.x.dtype} to {self.y.dtype})"
+
+
+def _check_bias(bias: Any, rows: int) -> None:
+    """Raise unless it is a number for each row."""
+    if np.shape(bias) != (rows,):
+        raise ValueError(f"bias has shape {np.shape(bias)}; wanted {(rows,)}")

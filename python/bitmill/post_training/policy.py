@@ -35,9 +35,9 @@ class Policy:
         Those to try, by name or as objects: "smooth" (`Smooth`), "rotate" (`Rotate`), "split"
         (`Split`). The best on held-out tokens is kept, if it is better than none.
     compensate
-        Whether float weights are first fitted, by least squares with a ridge, to their inputs as the
-        quantized layers before them leave them, so that outputs are nearer to those of the float
-        network. Rows are kept where that is so on held-out tokens.
+        Whether float weights are first fitted, by least squares with a ridge, to their inputs as
+        the quantized layers before them leave them, so that outputs are nearer to those of the
+        float network. Rows are kept where that is so on held-out tokens.
     refit
         Whether scales of weights and the bias are fitted to the outputs of the float layer: see
         `refit`.

@@ -90,7 +90,8 @@ def matmul_w4a16(
     v is values[c] of the code c, or c − w_zero_point, which is exact. The sum of a group begins
     with 0, and each x·v is added to it in the order of k, rounded to float32 once: a product is not
     rounded before it is added. Those with w_scale are, and their sums, from left to right (the
-    first sum is 0 + S_0·w_scale_0), and the result to `dtype_name`.
+    first sum is 0 + S_0·w_scale_0), and the result to `dtype_name`. Which NaN a NaN is, its sign
+    and payload, is not specified.
 
     `x` is float32 [M, K], `values` float32 [16]. The others, and what is raised, are as in
     `matmul_w4a8`, but for K, which may be any.
