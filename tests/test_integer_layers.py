@@ -226,7 +226,7 @@ Q = PARAMS.quantize(X)
             ValueError,
             "x has the scheme Affine",
         ),
-        (lambda: QLinear(W, [1], x=PARAMS, y=PARAMS), ValueError, r"w_scale has shape \(2,\)"),
+        (lambda: QLinear(W, [1], x=PARAMS, y=PARAMS), ValueError, r"bias has shape \(1,\)"),
         (
             lambda: QLinear(W, x=PARAMS, y=PARAMS, activation="tanh"),
             ValueError,
