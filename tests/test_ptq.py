@@ -10,8 +10,9 @@ import pytest
 
 import bitmill as bm
 from bitmill.post_training import Policy, Rotate, Smooth, Split
-from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.capture import Tokens
 from bitmill.post_training.compensate import compensated
+from bitmill.post_training.float_layer import FloatLayer
 
 W4 = bm.Affine(4, group_size=32)
 STATIC = bm.Affine(8, axis=None, symmetric=False)

@@ -26,6 +26,7 @@ def ranges(x: Any, group_size: Any) -> tuple[Array, int | None]:
 
 
 def check_rule(rule: Any, qmin: Any, qmax: Any) -> None:
+    """Raise unless `rule` is one of RULES, and goes with codes qmin..qmax."""
     _check.choice(rule, "rule", RULES)
     check_code_range(qmin, qmax)
     if (qmin == 0) != (rule in ("asymmetric", "offset")):
@@ -44,6 +45,7 @@ def check_code_range(qmin: Any, qmax: Any) -> None:
 
 
 def field_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """The least and the greatest code that a field of `bits` bits holds."""
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from bitmill._dtypes import Array
-from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.capture import Tokens
+from bitmill.post_training.float_layer import FloatLayer
 
 L = TypeVar("L")
 Floats = Callable[[L], FloatLayer]

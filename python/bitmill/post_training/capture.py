@@ -15,6 +15,7 @@ import numpy as np
 from bitmill import _check, kernels
 from bitmill._dtypes import Array
 from bitmill.metrics import metrics
+from bitmill.post_training.float_layer import FloatLayer
 
 Linear = Callable[[str, Any], Array]
 """linear(name, x) gives the outputs of a layer."""
@@ -35,21 +36,6 @@ Fit = Callable[[str, list[Tokens]], Layer]
 
 _SAME_DB = 60.0
 """From here on outputs are the same but for the order of additions."""
-
-
-class FloatLayer:
-    """x·Wᵀ + bias in float32, in the order of NumPy's BLAS."""
-
-    def __init__(self, weight: Array, bias: Array | None) -> None:
-        self.weight, self.bias = weight, bias
-
-    def __call__(self, x: Any) -> Array:
-        """For x [..., K]."""
-        values = _check.array(x)
-        if values.shape[-1] != self.weight.shape[1]:
-            raise ValueError(f"x has shape {values.shape}; wanted rows of {self.weight.shape[1]}")
-        made: Array = kernels.to_float32(values) @ self.weight.T
-        return made if self.bias is None else made + self.bias
 
 
 def run_of(calibration: Any) -> Run:

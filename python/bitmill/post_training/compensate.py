@@ -9,8 +9,9 @@ import numpy as np
 
 from bitmill._dtypes import Array
 from bitmill.post_training.by_row import best_by_row, bias_of, mixed_bias
-from bitmill.post_training.capture import FloatLayer, Tokens
-from bitmill.post_training.least_squares import RIDGES, moments_of
+from bitmill.post_training.capture import Tokens
+from bitmill.post_training.float_layer import FloatLayer
+from bitmill.post_training.least_squares import moments_of, ridged
 
 
 def compensated(layer: FloatLayer, seen: Tokens, unseen: Tokens) -> FloatLayer:
@@ -28,13 +29,7 @@ def compensated(layer: FloatLayer, seen: Tokens, unseen: Tokens) -> FloatLayer:
 def _fitted(layer: FloatLayer, tokens: Tokens) -> Iterator[FloatLayer]:
     """By each ridge, with the bias that makes mean outputs right."""
     moments = moments_of(layer.weight, tokens)
-    curves, diagonal = moments.of_x, np.einsum("kk->k", moments.of_x)  # a view
-    pull = np.maximum(diagonal, moments.floor)
-    pull[pull == 0] = 1.0
-    pulled = 0.0
-    for ridge in RIDGES:
-        diagonal += (ridge - pulled) * pull
-        pulled = ridge
+    for curves in ridged(moments.of_x, moments.floor):
         change = np.linalg.solve(curves, moments.left.T).T
         weight = np.ascontiguousarray(layer.weight + change, np.float32)
         yield FloatLayer(weight, bias_of(weight, tokens))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bitmill._dtypes import Array
+from bitmill.post_training.float_layer import FloatLayer
 from bitmill.qparams import QParams
 from bitmill.qtensor import QTensor
 from bitmill.quantize import fake_quantize
@@ -22,15 +23,12 @@ class Dequantized:
     def __init__(
         self, weights: QTensor, bias: Array | None, activations: str | QParams | None
     ) -> None:
-        self.weight: Array = weights.dequantize()
-        self.bias, self.activations = bias, activations
+        self.product = FloatLayer(weights.dequantize(), bias)
+        self.activations = activations
 
     def __call__(self, x: Array, *, num_threads: int | None = None) -> Array:
         """For x [T, K], float32."""
-        made: Array = restored(x, self.activations, num_threads) @ self.weight.T
-        if self.bias is not None:
-            made += self.bias
-        return made
+        return self.product(restored(x, self.activations, num_threads))
 
     def explain(self) -> str:
         """Why it is this one."""

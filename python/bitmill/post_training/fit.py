@@ -12,9 +12,10 @@ from bitmill._floats import default_floats
 from bitmill.calibrate import calibrate
 from bitmill.integer.activations import Activations
 from bitmill.metrics import metrics
-from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.capture import Tokens
 from bitmill.post_training.compensate import compensated
 from bitmill.post_training.dequantized import restored
+from bitmill.post_training.float_layer import FloatLayer
 from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.moved import Moved
 from bitmill.post_training.policy import Policy

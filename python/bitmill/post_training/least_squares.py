@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -64,16 +65,25 @@ def _solved_rows(factors: list[Array], starts: Array, left: Array, moments: Mome
     """[ridges, rows, factors·groups] for some rows."""
     wanted = _by_group(factors, [left] * len(factors), starts)
     curves = _curves(factors, starts, moments.of_x)
-    diagonal = np.einsum("npp->np", curves)  # a view
     floor = moments.floor * _by_group(factors, factors, starts)
+    return np.stack(
+        [np.linalg.solve(each, wanted[..., np.newaxis])[..., 0] for each in ridged(curves, floor)]
+    )
+
+
+def ridged(curves: Array, floor: Array | float) -> Iterator[Array]:
+    """Equations [..., P, P] with each ridge added to the diagonal, in place, one after the other.
+
+    A ridge is a share of the curvature of a parameter, or of `floor` [..., P] if that is more.
+    """
+    diagonal = np.einsum("...pp->...p", curves)  # a view
     pull = np.maximum(diagonal, floor)
-    pull[pull == 0] = 1.0  # of a group whose inputs, or weights, are 0
-    made, pulled = [], 0.0
+    pull[pull == 0] = 1.0  # of a parameter whose inputs, or weights, are 0
+    pulled = 0.0
     for ridge in RIDGES:
         diagonal += (ridge - pulled) * pull
         pulled = ridge
-        made.append(np.linalg.solve(curves, wanted[..., np.newaxis])[..., 0])
-    return np.stack(made)
+        yield curves
 
 
 def _curves(factors: list[Array], starts: Array, of_x: Array) -> Array:

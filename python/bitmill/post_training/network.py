@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bitmill._dtypes import Array
-from bitmill.post_training.capture import FloatLayer
+from bitmill.post_training.float_layer import FloatLayer
 from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.report import LayerReport, PTQReport, Step
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bitmill import _check
-from bitmill.post_training.capture import FloatLayer, Tokens, naming, quantize_in_order, run_of
+from bitmill.post_training.capture import Tokens, naming, quantize_in_order, run_of
 from bitmill.post_training.fit import fitted
+from bitmill.post_training.float_layer import FloatLayer
 from bitmill.post_training.layer import QuantizedLayer
 from bitmill.post_training.network import QuantizedNetwork
 from bitmill.post_training.policy import Policy, by_layer

@@ -16,7 +16,8 @@ import numpy as np
 from bitmill._dtypes import Array
 from bitmill._floats import default_floats
 from bitmill.post_training.by_row import best_by_row, bias_of, mixed_bias
-from bitmill.post_training.capture import FloatLayer, Tokens
+from bitmill.post_training.capture import Tokens
+from bitmill.post_training.float_layer import FloatLayer
 from bitmill.post_training.least_squares import moments_of, solved
 from bitmill.post_training.parameters import factors_of, parameters_of, with_parameters
 from bitmill.qtensor import QTensor
